@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "dstack/api/v1/instance.pb.h"
+#include "dstack/common/v1/resources.pb.h"
+
+#include "libs/base/ids.h"
+#include "services/server/domain/run/run.h"
+
+namespace dstack::server {
+
+using InstanceStatus = api::v1::InstanceStatus;
+using InstanceTerminationReason = api::v1::InstanceTerminationReason;
+
+// One row of `instances`: a host.
+struct Instance {
+  base::InstanceId id;
+  base::ProjectId project_id;
+  std::string project_name;
+  base::FleetId fleet_id;
+  std::string fleet_name;
+  std::uint32_t instance_num = 0;
+  std::string name;  // <fleet>-<instance_num>
+  InstanceStatus status = api::v1::INSTANCE_STATUS_PENDING;
+  InstanceTerminationReason termination_reason = api::v1::INSTANCE_TERMINATION_REASON_UNSPECIFIED;
+  std::string status_message;
+  bool is_unreachable = false;
+  std::string hostname;
+  // Absent until the shim has reported.
+  std::optional<common::v1::Resources> resources;
+  std::string container_runtime;  // "docker", "process" or empty
+  bool has_privileged = false;
+  std::string shim_version;
+  std::string host_key;  // pinned known_hosts line without names; empty: record on first contact
+  std::string host_key_fingerprint;
+  // Wanted division; 0 means auto. total_blocks is the result, known with the resources.
+  std::uint32_t wanted_blocks = 1;
+  std::uint32_t total_blocks = 1;
+  std::uint32_t busy_blocks = 0;
+  std::string owner_replica_id;
+  std::uint64_t owner_epoch = 0;
+  TimePoint created_at;
+};
+
+bool IsFinal(InstanceStatus status);
+std::string Name(InstanceStatus status);
+
+}  // namespace dstack::server
