@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-
 #include "libs/base/ids.h"
 
 namespace dstack::server {
@@ -13,11 +12,14 @@ namespace dstack::server {
 class FileStore {
  public:
   virtual ~FileStore() = default;
-  virtual absl::StatusOr<std::vector<std::string>> FindMissing(const base::UserId& user, const std::vector<std::string>& digests) = 0;
+  virtual absl::StatusOr<std::vector<std::string>> FindMissing(
+      const UserId& user, const std::vector<std::string>& digests) = 0;
   // INVALID_ARGUMENT/DIGEST_MISMATCH.
-  virtual absl::Status Put(const base::UserId& user, const std::string& digest, const std::string& content) = 0;
+  virtual absl::Status Put(const UserId& user,
+                           const std::string& digest,
+                           const std::string& content) = 0;
   // NOT_FOUND/FILE_NOT_FOUND.
-  virtual absl::StatusOr<std::string> Get(const base::UserId& user, const std::string& digest) = 0;
+  virtual absl::StatusOr<std::string> Get(const UserId& user, const std::string& digest) = 0;
 };
 
 }  // namespace dstack::server

@@ -5,14 +5,13 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-
 #include "libs/base/ids.h"
 #include "services/server/domain/fleet/fleet.h"
 
 namespace dstack::server {
 
 struct NewHost {
-  base::InstanceId id;
+  InstanceId id;
   std::string hostname;
   std::uint16_t port = 22;
   std::string user;
@@ -32,13 +31,13 @@ struct NewHost {
 };
 
 struct FleetChange {
-  base::ProjectId project_id;
-  base::UserId user_id;
-  std::string name;  // empty: generated
+  ProjectId project_id;
+  UserId user_id;
+  std::string name;         // empty: generated
   api::v1::FleetSpec spec;  // ssh_keys still inside; stored encrypted apart from the document
-  std::optional<base::FleetId> fleet_id;  // absent: create
+  std::optional<FleetId> fleet_id;  // absent: create
   std::vector<NewHost> added;
-  std::vector<base::InstanceId> removed;
+  std::vector<InstanceId> removed;
   std::string request_id;
   std::string request_digest;
   std::optional<std::string> expected_current_fleet_id;  // nullopt: forced
@@ -48,19 +47,28 @@ struct FleetChange {
 class FleetStore {
  public:
   virtual ~FleetStore() = default;
-  // Creates or changes a fleet. ALREADY_EXISTS/NAME_TAKEN names a host that belongs to another live fleet.
+  // Creates or changes a fleet. ALREADY_EXISTS/NAME_TAKEN names a host that belongs to another live
+  // fleet.
   virtual absl::StatusOr<Fleet> Apply(const FleetChange& change, TimePoint now) = 0;
   // NOT_FOUND/FLEET_NOT_FOUND. By name only live ones.
-  virtual absl::StatusOr<Fleet> Load(const base::ProjectId& project, const std::string& name, const std::string& id) = 0;
+  virtual absl::StatusOr<Fleet> Load(const ProjectId& project,
+                                     const std::string& name,
+                                     const std::string& id) = 0;
   struct Page {
     std::vector<Fleet> fleets;
     std::string next_page_token;
   };
-  virtual absl::StatusOr<Page> List(const base::ProjectId& project, std::uint32_t page_size, const std::string& page_token) = 0;
-  // Whole fleets (instance_nums empty) or hosts of the one fleet named. FAILED_PRECONDITION/RESOURCE_BUSY names the runs in the way.
-  virtual absl::Status Delete(const base::ProjectId& project, const std::vector<std::string>& names,
-                              const std::vector<std::uint32_t>& instance_nums, bool allow_missing, TimePoint now) = 0;
-  virtual absl::StatusOr<bool> HasAny(const base::ProjectId& project) = 0;
+  virtual absl::StatusOr<Page> List(const ProjectId& project,
+                                    std::uint32_t page_size,
+                                    const std::string& page_token) = 0;
+  // Whole fleets (instance_nums empty) or hosts of the one fleet named.
+  // FAILED_PRECONDITION/RESOURCE_BUSY names the runs in the way.
+  virtual absl::Status Delete(const ProjectId& project,
+                              const std::vector<std::string>& names,
+                              const std::vector<std::uint32_t>& instance_nums,
+                              bool allow_missing,
+                              TimePoint now) = 0;
+  virtual absl::StatusOr<bool> HasAny(const ProjectId& project) = 0;
 };
 
 }  // namespace dstack::server

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-
 #include "libs/base/ids.h"
 #include "libs/base/secret.h"
 #include "services/server/domain/instance/instance.h"
@@ -44,22 +43,29 @@ class InstanceStore {
  public:
   virtual ~InstanceStore() = default;
 
-  // Registers the process and extends its lease to now + lease (database time). NOT_FOUND if the lease had expired and other replicas
-  // may have taken its hosts: the caller must drop all of them and may then register again with is_new.
-  virtual absl::Status Heartbeat(const std::string& replica_id, std::chrono::milliseconds lease, bool is_new) = 0;
+  // Registers the process and extends its lease to now + lease (database time). NOT_FOUND if the
+  // lease had expired and other replicas may have taken its hosts: the caller must drop all of them
+  // and may then register again with is_new.
+  virtual absl::Status Heartbeat(const std::string& replica_id,
+                                 std::chrono::milliseconds lease,
+                                 bool is_new) = 0;
   // Gives all hosts back and removes the process: another replica may take over at once.
   virtual absl::Status Retire(const std::string& replica_id) = 0;
   // Takes hosts that nobody with a valid lease owns (not TERMINATED), raising their epoch.
-  virtual absl::StatusOr<std::vector<ClaimedHost>> Claim(const std::string& replica_id, std::size_t limit) = 0;
-  virtual absl::StatusOr<Instance> Load(const base::InstanceId& id) = 0;
-  virtual absl::StatusOr<HostConnection> LoadConnection(const base::InstanceId& id) = 0;
-  // Loads FOR UPDATE under the epoch, changes, stores; ABORTED/LEASE_LOST for an old epoch. When the instance becomes TERMINATED and
-  // it was the last one of a TERMINATING fleet, the fleet ends too. Notifies watchers and, when it becomes IDLE, the scheduler.
+  virtual absl::StatusOr<std::vector<ClaimedHost>> Claim(const std::string& replica_id,
+                                                         std::size_t limit) = 0;
+  virtual absl::StatusOr<Instance> Load(const InstanceId& id) = 0;
+  virtual absl::StatusOr<HostConnection> LoadConnection(const InstanceId& id) = 0;
+  // Loads FOR UPDATE under the epoch, changes, stores; ABORTED/LEASE_LOST for an old epoch. When
+  // the instance becomes TERMINATED and it was the last one of a TERMINATING fleet, the fleet ends
+  // too. Notifies watchers and, when it becomes IDLE, the scheduler.
   using Change = std::function<bool(Instance& instance)>;
-  virtual absl::StatusOr<Instance> Update(const HostEpoch& host, TimePoint now, const Change& change) = 0;
+  virtual absl::StatusOr<Instance> Update(const HostEpoch& host,
+                                          TimePoint now,
+                                          const Change& change) = 0;
 
   struct Filter {
-    base::ProjectId project_id;
+    ProjectId project_id;
     std::string fleet_name;
     bool include_terminated = false;
     std::uint32_t page_size = 1000;

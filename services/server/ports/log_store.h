@@ -5,10 +5,9 @@
 #include <optional>
 #include <vector>
 
-#include "absl/status/statusor.h"
-
 #include "dstack/common/v1/log.pb.h"
 
+#include "absl/status/statusor.h"
 #include "libs/base/ids.h"
 #include "services/server/domain/run/run.h"
 #include "services/server/ports/job_store.h"
@@ -20,25 +19,28 @@ struct LogPosition {
   std::uint64_t sequence = 0;  // last stored one; 0 none
 };
 
-// Logs of jobs by sequence. A record is stored once however often it is sent. Thread-safe, blocking.
+// Logs of jobs by sequence. A record is stored once however often it is sent. Thread-safe,
+// blocking.
 class LogStore {
  public:
   virtual ~LogStore() = default;
 
   struct Append {
-    base::JobId job_id;
+    JobId job_id;
     common::v1::LogBatch batch;
     // End of the source: no record will follow.
     bool is_end = false;
   };
-  // Makes all batches durable in one transaction and returns the last stored sequence of each, in the order given. Records at or below the
-  // stored position are dropped; a hole above it is INVALID_ARGUMENT. Notifies followers on all replicas.
-  virtual absl::StatusOr<std::vector<std::uint64_t>> AppendAll(const std::vector<Append>& appends) = 0;
+  // Makes all batches durable in one transaction and returns the last stored sequence of each, in
+  // the order given. Records at or below the stored position are dropped; a hole above it is
+  // INVALID_ARGUMENT. Notifies followers on all replicas.
+  virtual absl::StatusOr<std::vector<std::uint64_t>> AppendAll(
+      const std::vector<Append>& appends) = 0;
   // Positions of a job; sources without records are left out.
-  virtual absl::StatusOr<std::vector<LogPosition>> Positions(const base::JobId& job) = 0;
+  virtual absl::StatusOr<std::vector<LogPosition>> Positions(const JobId& job) = 0;
 
   struct ReadRequest {
-    base::JobId job_id;
+    JobId job_id;
     common::v1::LogSource source = common::v1::LOG_SOURCE_JOB;
     std::uint64_t after_sequence = 0;
     std::optional<TimePoint> since;

@@ -13,8 +13,8 @@ namespace dstack::server {
 
 // One row of `fleets` with its live hosts.
 struct Fleet {
-  base::FleetId id;
-  base::ProjectId project_id;
+  FleetId id;
+  ProjectId project_id;
   std::string project_name;
   std::string name;
   // Document without keys.

@@ -17,10 +17,10 @@ using InstanceTerminationReason = api::v1::InstanceTerminationReason;
 
 // One row of `instances`: a host.
 struct Instance {
-  base::InstanceId id;
-  base::ProjectId project_id;
+  InstanceId id;
+  ProjectId project_id;
   std::string project_name;
-  base::FleetId fleet_id;
+  FleetId fleet_id;
   std::string fleet_name;
   std::uint32_t instance_num = 0;
   std::string name;  // <fleet>-<instance_num>
@@ -29,6 +29,7 @@ struct Instance {
   std::string status_message;
   bool is_unreachable = false;
   std::string hostname;
+  std::uint16_t port = 22;  // of its sshd; hostname and port together name a host
   // Absent until the shim has reported.
   std::optional<common::v1::Resources> resources;
   std::string container_runtime;  // "docker", "process" or empty

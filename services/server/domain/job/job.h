@@ -1,7 +1,7 @@
 #pragma once
 
-#include <cstdint>
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -17,9 +17,9 @@ using JobTerminationReason = api::v1::JobTerminationReason;
 
 // One row of `jobs`: one submission of the job at (replica_num, job_num).
 struct Job {
-  base::JobId id;
-  base::RunId run_id;
-  base::ProjectId project_id;
+  JobId id;
+  RunId run_id;
+  ProjectId project_id;
   std::string name;  // <run>-<job_num>-<replica_num>
   std::uint32_t replica_num = 0;
   std::uint32_t job_num = 0;
@@ -29,7 +29,7 @@ struct Job {
   std::string termination_message;
   std::optional<std::int32_t> exit_status;
   // Host whose blocks the job holds; kept after the release for display.
-  std::optional<base::InstanceId> instance_id;
+  std::optional<InstanceId> instance_id;
   std::string instance_name;
   std::uint32_t blocks = 0;
   // The blocks were given back: the container is known to be gone, or there never was one.
@@ -37,7 +37,8 @@ struct Job {
   // What the job got, fixed at assignment.
   std::optional<api::v1::Offer> offer;
   std::optional<api::v1::ImagePullProgress> pull_progress;
-  // The wish to end it, set when the job goes to TERMINATING: grace before SIGKILL. Absent: not asked.
+  // The wish to end it, set when the job goes to TERMINATING: grace before SIGKILL. Absent: not
+  // asked.
   std::optional<std::chrono::milliseconds> stop_grace;
   TimePoint submitted_at;
   std::optional<TimePoint> running_at;
@@ -58,7 +59,8 @@ JobStatus FinalStatusOf(JobTerminationReason reason);
 std::string Name(JobStatus status);
 std::string Name(JobTerminationReason reason);
 
-// Status in words for tables: "exited (0)", "no capacity", "stopped", "running", ... (shown verbatim by clients).
+// Status in words for tables: "exited (0)", "no capacity", "stopped", "running", ... (shown
+// verbatim by clients).
 std::string StatusMessage(const Job& job);
 // Error in a few words; empty when the status message says it all.
 std::string ErrorText(const Job& job);

@@ -1,7 +1,7 @@
 #pragma once
 
-#include <cstdint>
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -11,7 +11,8 @@
 
 namespace dstack::server {
 
-// The vocabulary of states and reasons is that of the contract; the domain adds no words of its own to it.
+// The vocabulary of states and reasons is that of the contract; the domain adds no words of its own
+// to it.
 using RunStatus = api::v1::RunStatus;
 using RunTerminationReason = api::v1::RunTerminationReason;
 
@@ -19,10 +20,10 @@ using TimePoint = std::chrono::system_clock::time_point;
 
 // One row of `runs`. Plain data: only the store and the pure functions of this directory write it.
 struct Run {
-  base::RunId id;
-  base::ProjectId project_id;
+  RunId id;
+  ProjectId project_id;
   std::string project_name;
-  base::UserId user_id;
+  UserId user_id;
   std::string user_name;
   std::string name;
   // As submitted, defaults filled in.
@@ -31,11 +32,12 @@ struct Run {
   RunTerminationReason termination_reason = api::v1::RUN_TERMINATION_REASON_UNSPECIFIED;
   std::uint32_t priority = 0;
   // Fleet that the run is bound to from its first assignment on; empty while unbound.
-  std::optional<base::FleetId> fleet_id;
+  std::optional<FleetId> fleet_id;
   std::string fleet_name;
   // Attempts since the run last reached PROVISIONING; decides the delay in PENDING.
   std::uint32_t resubmission_attempt = 0;
-  // When a PENDING run goes on, or when the next deadline of an active one must be looked at. Absent: no timer.
+  // When a PENDING run goes on, or when the next deadline of an active one must be looked at.
+  // Absent: no timer.
   std::optional<TimePoint> next_wakeup_at;
   TimePoint submitted_at;
   std::optional<TimePoint> finished_at;
@@ -51,5 +53,14 @@ RunStatus FinalStatusOf(RunTerminationReason reason);
 // Lower-case word of a status or reason as users know it: "running", "stopped_by_user".
 std::string Name(RunStatus status);
 std::string Name(RunTerminationReason reason);
+
+// Status in words for tables. `newest_job_message` is the StatusMessage of the run's only job,
+// empty for runs with several.
+std::string StatusMessage(const Run& run,
+                          const std::string& newest_job_message,
+                          bool is_pulling,
+                          bool is_retrying);
+// Error in words; empty when there is none or the jobs say it.
+std::string ErrorText(const Run& run);
 
 }  // namespace dstack::server

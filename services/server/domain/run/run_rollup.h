@@ -18,12 +18,14 @@ struct RunChange {
   std::vector<Job> new_jobs;
 };
 
-// The one place where a run's status is decided. Pure: reads the run, all its jobs and the time; makes ids for new submissions with `ids`.
-// A final run never changes. Applying it to its own result changes nothing. Rules: newest submission of each (replica, job) counts;
-// see the table in ARCHITECTURE.md.
+// The one place where a run's status is decided. Pure: reads the run, all its jobs and the time;
+// makes ids for new submissions with `ids`. A final run never changes. Applying it to its own
+// result changes nothing. Rules: newest submission of each (replica, job) counts; see the table in
+// ARCHITECTURE.md.
 RunChange RollUp(const Run& run, const std::vector<Job>& jobs, TimePoint now, base::IdSource& ids);
 
-// The wish of a person to end a run. A final run does not change; an abort overrides a stop in progress.
+// The wish of a person to end a run. A final run does not change; an abort overrides a stop in
+// progress.
 RunChange StopRun(const Run& run, const std::vector<Job>& jobs, bool is_abort, TimePoint now);
 
 }  // namespace dstack::server

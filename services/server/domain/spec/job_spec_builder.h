@@ -3,8 +3,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/statusor.h"
-
 #include "dstack/api/v1/run.pb.h"
 #include "dstack/runner/v1/job.pb.h"
 #include "dstack/shim/v1/task.pb.h"
@@ -14,24 +12,27 @@
 
 namespace dstack::server {
 
-// Checks a spec as a client sent it and fills in all defaults (name rule, profile merged under the configuration, resource defaults).
-// INVALID_ARGUMENT/INVALID_FIELDS lists every wrong field with its path in the user's document.
-absl::StatusOr<api::v1::RunSpec> EffectiveSpec(const api::v1::RunSpec& spec);
-
 // Jobs of a new run: one submission for each (replica, job), status SUBMITTED, without ids.
 std::vector<Job> BuildJobs(const api::v1::RunSpec& effective_spec);
 
-// The task of a job for the shim of the host that it was assigned to. Deterministic: the same job gives the same task.
-shim::v1::TaskSpec BuildTaskSpec(const Run& run, const Job& job, const std::string& runner_token,
+// The task of a job for the shim of the host that it was assigned to. Deterministic: the same job
+// gives the same task.
+shim::v1::TaskSpec BuildTaskSpec(const Run& run,
+                                 const Job& job,
+                                 const std::string& runner_token,
                                  const std::vector<std::string>& container_ssh_keys);
 
 // The job for its runner. `fleet_env` lies under the run's own environment.
-runner::v1::JobSpec BuildJobSpec(const Run& run, const Job& job, const std::vector<std::pair<std::string, std::string>>& fleet_env);
+runner::v1::JobSpec BuildJobSpec(const Run& run,
+                                 const Job& job,
+                                 const std::vector<std::pair<std::string, std::string>>& fleet_env);
 
-// Grace between SIGTERM and SIGKILL of a stop: stop_duration of the run, 300 s by default... capped at one day; zero for "off".
+// Grace between SIGTERM and SIGKILL of a stop: stop_duration of the run, 300 s by default, at most
+// one day, which "off" means too.
 std::chrono::milliseconds StopGrace(const api::v1::RunSpec& effective_spec);
 
-// How long a silent host is believed to go on with its jobs.
+// How long a silent host is believed to go on with the run's jobs; zero: the run does not say, the
+// server's setting holds.
 std::chrono::milliseconds HostLostAfter(const api::v1::RunSpec& effective_spec);
 
 }  // namespace dstack::server
