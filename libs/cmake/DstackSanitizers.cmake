@@ -1,0 +1,13 @@
+# dstack_sanitizers: linked by every target, generated code included, so that containers that cross
+# the border are annotated on both sides.
+add_library(dstack_sanitizers INTERFACE)
+if(DSTACK_SANITIZE)
+  target_compile_options(dstack_sanitizers INTERFACE
+    -fsanitize=${DSTACK_SANITIZE} -fno-sanitize-recover=all
+    # libstdc++ and protobuf of the distribution are not built for these two.
+    $<$<CXX_COMPILER_ID:Clang>:-fno-sanitize=vptr>)
+  target_link_options(dstack_sanitizers INTERFACE -fsanitize=${DSTACK_SANITIZE})
+endif()
+if(DSTACK_FUZZ)
+  target_compile_options(dstack_sanitizers INTERFACE -fsanitize=fuzzer-no-link)
+endif()
