@@ -1,0 +1,29 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include <absl/status/statusor.h>
+
+namespace dstack::docker {
+
+// Where an engine listens.
+struct Endpoint {
+  // Path of a Unix socket; empty for TCP.
+  std::string socket_path;
+  // "http://host:port", without a path. Any host name will do for a Unix socket.
+  std::string base_url;
+
+  // As written in DOCKER_HOST, for messages.
+  std::string ToString() const;
+};
+
+// Parses "unix:///path" or "tcp://host:port". INVALID_ARGUMENT names the value and the rule.
+// TLS (DOCKER_TLS_VERIFY) is not supported: an engine that is reached over a network is not the
+// host's own.
+absl::StatusOr<Endpoint> ParseEndpoint(std::string_view text);
+
+// DOCKER_HOST of the environment, or the distribution's socket when it is absent or empty.
+absl::StatusOr<Endpoint> EndpointFromEnvironment();
+
+}  // namespace dstack::docker
