@@ -4,6 +4,9 @@
 #include <condition_variable>
 #include <mutex>
 
+// Abseil's headers define GUARDED_BY, PT_GUARDED_BY and NO_THREAD_SAFETY_ANALYSIS as macros too.
+#include <absl/base/thread_annotations.h>
+
 // Names of Clang's thread-safety analysis; nothing for other compilers.
 #if defined(__clang__)
 #define DSTACK_TS(x) __attribute__((x))
@@ -11,13 +14,10 @@
 #define DSTACK_TS(x)
 #endif
 
-#define GUARDED_BY(x) DSTACK_TS(guarded_by(x))
-#define PT_GUARDED_BY(x) DSTACK_TS(pt_guarded_by(x))
 #define REQUIRES(...) DSTACK_TS(requires_capability(__VA_ARGS__))
 #define EXCLUDES(...) DSTACK_TS(locks_excluded(__VA_ARGS__))
 #define ACQUIRE(...) DSTACK_TS(acquire_capability(__VA_ARGS__))
 #define RELEASE(...) DSTACK_TS(release_capability(__VA_ARGS__))
-#define NO_THREAD_SAFETY_ANALYSIS DSTACK_TS(no_thread_safety_analysis)
 
 namespace dstack::base {
 
