@@ -184,22 +184,4 @@ bool GetDetail(const absl::Status& status, google::protobuf::Message* detail) {
   return payload.has_value() && detail->ParseFromString(std::string(*payload));
 }
 
-void SetRetryDelay(absl::Status& status, std::chrono::milliseconds delay) {
-  google::rpc::RetryInfo info;
-  const auto count = std::max<std::chrono::milliseconds::rep>(delay.count(), 0);
-  info.mutable_retry_delay()->set_seconds(count / 1000);
-  info.mutable_retry_delay()->set_nanos(static_cast<int>(count % 1000) * 1'000'000);
-  AddDetail(status, info);
-}
-
-std::optional<std::chrono::milliseconds> RetryDelay(const absl::Status& status) {
-  google::rpc::RetryInfo info;
-  if (!GetDetail(status, &info) || !info.has_retry_delay()) return std::nullopt;
-  const auto& delay = info.retry_delay();
-  // A peer may send anything; a year is longer than any sensible wait.
-  const int64_t seconds = std::clamp<int64_t>(delay.seconds(), 0, 31'536'000);
-  const int32_t nanos = std::clamp<int32_t>(delay.nanos(), 0, 999'999'999);
-  return std::chrono::milliseconds(seconds * 1000 + nanos / 1'000'000);
-}
-
 }  // namespace dstack::rpc

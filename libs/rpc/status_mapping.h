@@ -4,9 +4,6 @@
 #include <google/protobuf/message.h>
 #include <grpcpp/impl/codegen/status.h>
 
-#include <chrono>
-#include <optional>
-
 // Errors keep their reason across hops: payloads of an absl::Status (google.rpc.ErrorInfo, BadRequest,
 // RetryInfo, ...) travel as details of google.rpc.Status in `grpc-status-details-bin`.
 //
@@ -28,11 +25,5 @@ void AddDetail(absl::Status& status, const google::protobuf::Message& detail);
 
 // Reads the detail of that type into `detail`; false if there is none or it cannot be read.
 bool GetDetail(const absl::Status& status, google::protobuf::Message* detail);
-
-// Tells the caller to wait that long before it tries again (google.rpc.RetryInfo).
-void SetRetryDelay(absl::Status& status, std::chrono::milliseconds delay);
-
-// The wait that the peer asks for, if it asks for one. Never negative.
-std::optional<std::chrono::milliseconds> RetryDelay(const absl::Status& status);
 
 }  // namespace dstack::rpc

@@ -96,16 +96,5 @@ TEST_CASE("a detail that is too large leaves the reason alone") {
   REQUIRE_FALSE(GetDetail(back, &debug));
 }
 
-TEST_CASE("a retry delay crosses in whole milliseconds") {
-  absl::Status status(absl::StatusCode::kUnavailable, "busy");
-  REQUIRE_FALSE(RetryDelay(status).has_value());
-  SetRetryDelay(status, std::chrono::milliseconds(1250));
-  REQUIRE(RetryDelay(FromGrpc(ToGrpc(status))) == std::chrono::milliseconds(1250));
-  google::rpc::RetryInfo hostile;
-  hostile.mutable_retry_delay()->set_seconds(-5);
-  AddDetail(status, hostile);
-  REQUIRE(RetryDelay(status) == std::chrono::milliseconds(0));
-}
-
 }  // namespace
 }  // namespace dstack::rpc
