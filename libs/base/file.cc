@@ -1,13 +1,13 @@
 #include "libs/base/file.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <array>
 #include <cerrno>
 #include <filesystem>
 #include <system_error>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "libs/base/random.h"
 #include "libs/base/sha256.h"
@@ -90,8 +90,7 @@ absl::Status SyncDir(const std::string& path) {
 
 absl::Status WriteFileAtomic(const std::string& path, std::string_view bytes, mode_t mode) {
   // In the same directory, because rename() works within one file system only.
-  const std::string temporary =
-      fmt::format("{}.tmp-{}", path, HexEncode(SecureRandomBytes(6)));
+  const std::string temporary = fmt::format("{}.tmp-{}", path, HexEncode(SecureRandomBytes(6)));
   absl::Status status = WriteNew(temporary, bytes, mode);
   if (status.ok() && rename(temporary.c_str(), path.c_str()) != 0) {
     status = ErrnoError(errno, "renaming to " + path);

@@ -1,11 +1,10 @@
 #include "libs/base/file.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
+#include <filesystem>
 
 #include <catch2/catch.hpp>
-
-#include <filesystem>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "libs/testing/temp_dir.h"
 

@@ -61,7 +61,8 @@ namespace dstack {
 using UserId = base::Id<struct UserTag>;
 using ProjectId = base::Id<struct ProjectTag>;
 using RunId = base::Id<struct RunTag>;
-// One submission of one job of a run. It is also the task's id on the host and the container's label.
+// One submission of one job of a run. It is also the task's id on the host and the container's
+// label.
 using JobId = base::Id<struct JobTag>;
 using TaskId = JobId;
 using FleetId = base::Id<struct FleetTag>;

@@ -1,12 +1,11 @@
 #include "libs/base/ids.h"
 
-#include <catch2/catch.hpp>
-
 #include <sstream>
 #include <type_traits>
 #include <unordered_set>
 
 #include <absl/container/flat_hash_set.h>
+#include <catch2/catch.hpp>
 
 #include "libs/base/secret.h"
 

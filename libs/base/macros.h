@@ -11,11 +11,11 @@
 #define DSTACK_MACRO_CONCAT_INNER(x, y) x##y
 #define DSTACK_MACRO_CONCAT(x, y) DSTACK_MACRO_CONCAT_INNER(x, y)
 
-#define RETURN_IF_ERROR(expr)                                      \
-  do {                                                             \
-    if (auto dstack_status_ = (expr); !dstack_status_.ok()) {      \
-      return dstack_status_;                                       \
-    }                                                              \
+#define RETURN_IF_ERROR(expr)                                 \
+  do {                                                        \
+    if (auto dstack_status_ = (expr); !dstack_status_.ok()) { \
+      return dstack_status_;                                  \
+    }                                                         \
   } while (false)
 
 #define ASSIGN_OR_RETURN(lhs, expr) \

@@ -1,9 +1,9 @@
 #include "libs/base/mutex.h"
 
-#include <catch2/catch.hpp>
-
 #include <thread>
 #include <vector>
+
+#include <catch2/catch.hpp>
 
 namespace dstack::base {
 namespace {

@@ -1,11 +1,11 @@
 #include "libs/base/random.h"
 
-#include <sys/random.h>
-
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <string>
+
+#include <sys/random.h>
 
 namespace dstack::base {
 namespace {

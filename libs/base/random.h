@@ -5,7 +5,6 @@
 #include <random>
 #include <string>
 
-
 namespace dstack::base {
 
 // Source of numbers that need not be secret: jitter, load spreading. Thread-safe.

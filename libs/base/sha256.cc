@@ -1,11 +1,11 @@
 #include "libs/base/sha256.h"
 
-#include <fcntl.h>
-#include <openssl/evp.h>
-
 #include <array>
 #include <cerrno>
 #include <cstdlib>
+
+#include <fcntl.h>
+#include <openssl/evp.h>
 
 #include "libs/base/file.h"
 #include "libs/base/status.h"

@@ -100,8 +100,7 @@ std::map<std::string, std::string> Metadata(const absl::Status& status) {
 
 absl::Status AnnotateText(const absl::Status& status, std::string_view context) {
   if (status.ok()) return status;
-  absl::Status annotated(status.code(),
-                         ToAbsl(fmt::format("{}: {}", context, Message(status))));
+  absl::Status annotated(status.code(), ToAbsl(fmt::format("{}: {}", context, Message(status))));
   status.ForEachPayload([&annotated](absl::string_view url, const absl::Cord& payload) {
     annotated.SetPayload(url, payload);
   });
@@ -125,8 +124,8 @@ std::optional<std::chrono::milliseconds> RetryAfter(const absl::Status& status) 
 
 absl::Status InvalidFields(const std::vector<FieldViolation>& violations) {
   if (violations.empty()) return absl::OkStatus();
-  absl::Status status = Error(
-      absl::StatusCode::kInvalidArgument, "INVALID_FIELDS", ViolationText(violations));
+  absl::Status status =
+      Error(absl::StatusCode::kInvalidArgument, "INVALID_FIELDS", ViolationText(violations));
   google::rpc::BadRequest details;
   for (const FieldViolation& violation : violations) {
     auto* added = details.add_field_violations();

@@ -35,8 +35,8 @@ inline constexpr std::string_view kResourceInfoUrl = "type.googleapis.com/google
                                  std::string_view message,
                                  const std::map<std::string, std::string>& metadata = {});
 
-// NOT_FOUND with reason `reason` and google.rpc.ResourceInfo: `type` is the noun ("run"), `name` its
-// name or id.
+// NOT_FOUND with reason `reason` and google.rpc.ResourceInfo: `type` is the noun ("run"), `name`
+// its name or id.
 [[nodiscard]] absl::Status NotFound(std::string_view reason,
                                     std::string_view type,
                                     std::string_view name);

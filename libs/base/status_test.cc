@@ -1,8 +1,8 @@
 #include "libs/base/status.h"
 
-#include <catch2/catch.hpp>
-
 #include <cerrno>
+
+#include <catch2/catch.hpp>
 
 #include "google/rpc/error_details.pb.h"
 

@@ -1,9 +1,9 @@
 #include "libs/base/uuid.h"
 
-#include <catch2/catch.hpp>
-
 #include <algorithm>
 #include <set>
+
+#include <catch2/catch.hpp>
 
 #include "libs/base/version.h"
 

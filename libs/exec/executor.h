@@ -51,8 +51,8 @@ class TimerHandle {
 // An executor that also runs tasks later. Thread-safe.
 class TimedExecutor : public Executor {
  public:
-  // Runs `task` like Post() once `delay` has passed. Cancel through the handle; when the executor is
-  // serial and Cancel() is called from one of its tasks, a false answer means the task has run.
+  // Runs `task` like Post() once `delay` has passed. Cancel through the handle; when the executor
+  // is serial and Cancel() is called from one of its tasks, a false answer means the task has run.
   virtual TimerHandle PostAfter(base::Duration delay, Task task) = 0;
 };
 

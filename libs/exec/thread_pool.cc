@@ -1,10 +1,9 @@
 #include "libs/exec/thread_pool.h"
 
-#include <pthread.h>
-
 #include <utility>
 
 #include <fmt/format.h>
+#include <pthread.h>
 
 namespace dstack::exec {
 namespace {

@@ -1,8 +1,5 @@
 #include "libs/failpoint/failpoint.h"
 
-#include <signal.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <charconv>
 #include <chrono>
@@ -12,6 +9,9 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+
+#include <signal.h>
+#include <unistd.h>
 
 #include "libs/base/status.h"
 
@@ -77,7 +77,8 @@ absl::StatusOr<Action> ParseAction(std::string_view text) {
     } else if (const auto skip = Argument(prefix, "after")) {
       action.skip = *skip;
     } else {
-      return base::Invalid(fmt::format("failpoint action '{}': unknown prefix '{}'", whole, prefix));
+      return base::Invalid(
+          fmt::format("failpoint action '{}': unknown prefix '{}'", whole, prefix));
     }
   }
   if (text == "off") {

@@ -1,10 +1,5 @@
 #include "libs/telemetry/log.h"
 
-#include <spdlog/pattern_formatter.h>
-#include <spdlog/sinks/basic_file_sink.h>
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -12,6 +7,11 @@
 #include <memory>
 #include <mutex>
 #include <utility>
+
+#include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
 
 #include "libs/base/status.h"
 
@@ -173,8 +173,8 @@ absl::StatusOr<Level> ParseLevel(std::string_view text) {
        {Level::kDebug, Level::kInfo, Level::kWarning, Level::kError, Level::kOff}) {
     if (lower == LevelName(level)) return level;
   }
-  return base::Invalid(fmt::format(
-      "log level '{}' is not one of debug, info, warning, error, off", text));
+  return base::Invalid(
+      fmt::format("log level '{}' is not one of debug, info, warning, error, off", text));
 }
 
 bool IsEnabled(Level level) { return is_captured || level >= minimum_level; }
@@ -190,10 +190,9 @@ void Log(Level level, std::string_view event, Fields fields) {
     output.capture(TextLine(level, event, fields));
     return;
   }
-  output.logger->log(
-      ToSpdlog(level),
-      "{}",
-      output.json ? JsonLine(level, event, fields) : TextLine(level, event, fields));
+  output.logger->log(ToSpdlog(level),
+                     "{}",
+                     output.json ? JsonLine(level, event, fields) : TextLine(level, event, fields));
 }
 
 void FlushLog() {

@@ -15,7 +15,8 @@
 //
 //   telemetry::Info("task started", {{"task_id", id}, {"image", image}});
 //
-// Info is what an operator acts on; a healthy idle process is silent. All functions are thread-safe.
+// Info is what an operator acts on; a healthy idle process is silent. All functions are
+// thread-safe.
 namespace dstack::telemetry {
 
 enum class Level { kDebug, kInfo, kWarning, kError, kOff };

@@ -6,8 +6,8 @@ namespace dstack::telemetry {
 
 // Merge: two places may name the same family, each for its own labels.
 Metrics::Metrics()
-    : registry_(std::make_shared<prometheus::Registry>(
-          prometheus::Registry::InsertBehavior::Merge)) {}
+    : registry_(
+          std::make_shared<prometheus::Registry>(prometheus::Registry::InsertBehavior::Merge)) {}
 
 prometheus::Counter& Metrics::Counter(const std::string& name,
                                       const std::string& help,
@@ -25,8 +25,11 @@ prometheus::Histogram& Metrics::Histogram(const std::string& name,
                                           const std::string& help,
                                           const Labels& labels,
                                           const std::vector<double>& bounds) {
-  return prometheus::BuildHistogram().Name(name).Help(help).Register(*registry_).Add(labels,
-                                                                                     bounds);
+  return prometheus::BuildHistogram()
+      .Name(name)
+      .Help(help)
+      .Register(*registry_)
+      .Add(labels, bounds);
 }
 
 std::string Metrics::Render() const {

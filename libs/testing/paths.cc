@@ -29,8 +29,6 @@ std::string SourceDir() { return FindUp("CMakePresets.json").string(); }
 
 std::string BuildDir() { return FindUp("CMakeCache.txt").string(); }
 
-std::string Binary(std::string_view name) {
-  return (fs::path(BuildDir()) / "bin" / name).string();
-}
+std::string Binary(std::string_view name) { return (fs::path(BuildDir()) / "bin" / name).string(); }
 
 }  // namespace dstack::testing
