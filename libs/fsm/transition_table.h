@@ -87,7 +87,8 @@ constexpr bool AllReachable(const std::array<E, N>& edges, typename E::StateType
 template <typename E, std::size_t N>
 constexpr bool AlwaysCanReach(const std::array<E, N>& edges, typename E::StateType target) {
   for (const E& edge : edges) {
-    if (!IsReachable(edges, edge.from, target)) return false;
+    if (!IsReachable(edges, edge.from, target) || !IsReachable(edges, edge.to, target))
+      return false;
   }
   return true;
 }
