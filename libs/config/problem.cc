@@ -1,0 +1,113 @@
+#include "libs/config/problem.h"
+
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+
+#include "libs/base/status.h"
+#include "libs/config/text.h"
+
+namespace dstack::config {
+
+namespace {
+
+constexpr size_t kSourceLineBytes = 160;
+// A document with thousands of faults is better told by its first ones.
+constexpr size_t kMostProblemsShown = 50;
+
+std::string_view LineOf(std::string_view source, int line) {
+  for (int i = 1; i < line; ++i) {
+    const size_t end = source.find('\n');
+    if (end == std::string_view::npos) return {};
+    source.remove_prefix(end + 1);
+  }
+  std::string_view text = source.substr(0, source.find('\n'));
+  if (!text.empty() && text.back() == '\r') text.remove_suffix(1);
+  return text;
+}
+
+// A line with a syntax error belongs to no field yet, so its text decides.
+bool MayHoldSecret(std::string_view line) {
+  const std::string lower = AsciiLower(line);
+  constexpr std::array kWords = {"token", "password", "secret", "key", "="};
+  return std::any_of(kWords.begin(), kWords.end(), [&](const char* word) {
+    return lower.find(word) != std::string::npos;
+  });
+}
+
+bool IsWithin(std::string_view inner, std::string_view outer) {
+  if (!inner.starts_with(outer)) return false;
+  if (inner.size() == outer.size() || outer.empty()) return true;
+  return inner[outer.size()] == '.' || inner[outer.size()] == '[';
+}
+
+std::string Description(const Problem& problem) {
+  std::string text = problem.rule;
+  if (!problem.value.empty()) text += fmt::format(" ({})", problem.value);
+  if (!problem.suggestion.empty()) text += "; " + problem.suggestion;
+  return text;
+}
+
+}  // namespace
+
+std::string FormatProblem(const Problem& problem) {
+  std::string text;
+  if (!problem.file.empty()) text += Excerpt(problem.file) + ":";
+  if (problem.mark.line > 0) text += fmt::format("{}:{}:", problem.mark.line, problem.mark.column);
+  if (!text.empty()) text += ' ';
+  if (!problem.path.empty()) text += problem.path + ": ";
+  return text + Description(problem);
+}
+
+std::string FormatProblemWithSource(const Problem& problem, std::string_view source) {
+  std::string text = FormatProblem(problem);
+  if (problem.is_secret || problem.mark.line <= 0) return text;
+  const std::string_view line = LineOf(source, problem.mark.line);
+  const auto caret = static_cast<size_t>(std::max(problem.mark.column - 1, 0));
+  if (TrimBlanks(line).empty() || line.size() > kSourceLineBytes || caret > line.size())
+    return text;
+  if (!IsValidUtf8(line) || (problem.path.empty() && MayHoldSecret(line))) return text;
+  const std::string number = std::to_string(problem.mark.line);
+  std::string shown(line);
+  std::replace_if(
+      shown.begin(), shown.end(), [](char c) { return c >= 0 && c < ' '; }, ' ');
+  text += fmt::format("\n  {} | {}", number, shown);
+  text += fmt::format("\n  {} | {}^", std::string(number.size(), ' '), std::string(caret, ' '));
+  return text;
+}
+
+absl::Status ProblemsToStatus(const std::vector<Problem>& problems, std::string_view source) {
+  std::vector<base::FieldViolation> violations;
+  std::string message;
+  for (size_t i = 0; i < problems.size(); ++i) {
+    violations.push_back({.field = problems[i].path, .description = Description(problems[i])});
+    if (i >= kMostProblemsShown) continue;
+    if (i > 0) message += '\n';
+    message += FormatProblemWithSource(problems[i], source);
+  }
+  if (problems.size() > kMostProblemsShown) {
+    message += fmt::format("\nand {} more", problems.size() - kMostProblemsShown);
+  }
+  const absl::Status fields = base::InvalidFields(std::move(violations));
+  absl::Status status(fields.code(), message);
+  fields.ForEachPayload([&](absl::string_view type_url, const absl::Cord& payload) {
+    status.SetPayload(type_url, payload);
+  });
+  return status;
+}
+
+std::string ChildPath(std::string_view parent, std::string_view key) {
+  if (parent.empty()) return std::string(key);
+  return fmt::format("{}.{}", parent, key);
+}
+
+std::string ItemPath(std::string_view parent, size_t index) {
+  return fmt::format("{}[{}]", parent, index);
+}
+
+bool PathsOverlap(std::string_view a, std::string_view b) {
+  return IsWithin(a, b) || IsWithin(b, a);
+}
+
+}  // namespace dstack::config

@@ -1,0 +1,342 @@
+#include "libs/config/yaml_to_proto.h"
+
+#include <algorithm>
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "libs/config/forms.h"
+#include "libs/config/text.h"
+#include "libs/config/yaml_fields.h"
+
+namespace dstack::config {
+
+namespace {
+
+using google::protobuf::EnumValueDescriptor;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+using google::protobuf::Reflection;
+
+bool IsScalar(const Node& node) {
+  return node.kind != NodeKind::kList && node.kind != NodeKind::kMap;
+}
+
+Message* Descend(Message* message, const std::vector<const FieldDescriptor*>& chain) {
+  for (size_t i = 0; i + 1 < chain.size(); ++i) {
+    message = message->GetReflection()->MutableMessage(message, chain[i]);
+  }
+  return message;
+}
+
+const YamlKey* FindKey(const std::vector<YamlKey>& keys, const std::string& name) {
+  for (const YamlKey& key : keys) {
+    if (key.name == name || (!key.alias.empty() && key.alias == name)) return &key;
+  }
+  return nullptr;
+}
+
+bool HasKey(const Node& node, const std::string& name) {
+  return std::any_of(node.entries.begin(), node.entries.end(), [&](const Entry& entry) {
+    return entry.key == name;
+  });
+}
+
+// A list that is there but empty differs from one that is left out: a profile must not fill it.
+void NoteEmptied(Message* message, const FieldDescriptor& field) {
+  const auto& type = *message->GetDescriptor();
+  if (const auto* cleared = type.FindFieldByName("cleared_fields")) {
+    message->GetReflection()->AddString(message, cleared, field.name());
+  }
+  if (const auto* disabled = type.FindFieldByName(field.name() + "_disabled")) {
+    message->GetReflection()->SetBool(message, disabled, true);
+  }
+}
+
+template <typename Value, typename Setter, typename Adder>
+void Store(Message* message, const FieldDescriptor& field, Value value, Setter set, Adder add) {
+  const Reflection* reflection = message->GetReflection();
+  if (field.is_repeated()) {
+    (reflection->*add)(message, &field, std::move(value));
+  } else {
+    (reflection->*set)(message, &field, std::move(value));
+  }
+}
+
+}  // namespace
+
+bool YamlReader::ReadMapping(const Node& node,
+                             const std::string& path,
+                             Message* message,
+                             const FieldDescriptor* kind,
+                             const std::vector<std::string>& skip) {
+  const size_t problems_before = problems_.size();
+  if (path.empty()) Remember(node, path);
+  if (node.kind != NodeKind::kMap) {
+    Refuse(node, path, "must be a mapping, not " + KindName(node.kind));
+    return false;
+  }
+  const std::vector<YamlKey> keys = KeysOf(*message->GetDescriptor(), kind);
+  for (const Entry& entry : node.entries) {
+    if (std::find(skip.begin(), skip.end(), entry.key) != skip.end()) continue;
+    const YamlKey* key = FindKey(keys, entry.key);
+    if (key == nullptr) {
+      std::vector<std::string> known = skip;
+      for (const YamlKey& candidate : keys) known.push_back(candidate.name);
+      RefuseUnknownKey(entry, path, known);
+      continue;
+    }
+    if (entry.key != key->name && HasKey(node, key->name)) continue;  // the older name yields
+    ReadField(*entry.value, ChildPath(path, entry.key), Descend(message, key->chain), key->field());
+  }
+  for (const YamlKey& key : keys) {
+    if (!RulesOf(key.field()).required() || HasKey(node, key.name)) continue;
+    if (key.alias.empty() || !HasKey(node, key.alias)) {
+      Refuse(node, ChildPath(path, key.name), "is required");
+    }
+  }
+  return problems_.size() == problems_before;
+}
+
+void YamlReader::RefuseUnknownKey(const Entry& entry,
+                                  const std::string& path,
+                                  const std::vector<std::string>& known) {
+  Problem problem = MakeProblem(
+      *entry.value,
+      ChildPath(path, Excerpt(entry.key)),
+      path.empty() ? "is not a known key here" : fmt::format("is not a known key of `{}`", path));
+  problem.mark = entry.mark;
+  problem.value.clear();
+  if (const std::optional<std::string> near = Nearest(entry.key, known)) {
+    problem.suggestion = fmt::format("did you mean `{}`?", *near);
+  }
+  problems_.push_back(std::move(problem));
+}
+
+void YamlReader::ReadField(const Node& node,
+                           const std::string& path,
+                           Message* message,
+                           const FieldDescriptor& field) {
+  const bool is_secret = RulesOf(field).secret();
+  if (is_secret) ++secret_depth_;
+  Remember(node, path);
+  if (node.kind == NodeKind::kNull) {
+    ReadNull(node, path, message, field);
+  } else if (!ReadFieldForm(node, path, message, field, this)) {
+    ReadValue(node, path, message, field);
+  }
+  if (is_secret) --secret_depth_;
+}
+
+void YamlReader::ReadNull(const Node& node,
+                          const std::string& path,
+                          Message* message,
+                          const FieldDescriptor& field) {
+  if (RulesOf(field).form() == v1::YAML_FORM_NULL_IS_EMPTY) {
+    message->GetReflection()->MutableMessage(message, &field);
+  } else if (!IsNullable(field)) {
+    Refuse(node, path, "must not be null", "leave the key out to get the default");
+  }
+}
+
+void YamlReader::ReadValue(const Node& node,
+                           const std::string& path,
+                           Message* message,
+                           const FieldDescriptor& field) {
+  if (field.is_map()) {
+    ReadMap(node, path, message, field);
+  } else if (field.is_repeated()) {
+    ReadList(node, path, message, field);
+  } else if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+    ReadMessage(node, path, message->GetReflection()->MutableMessage(message, &field));
+  } else {
+    ReadScalar(node, path, message, field);
+  }
+}
+
+void YamlReader::ReadMessage(const Node& node, const std::string& path, Message* message) {
+  if (!ReadMessageForm(node, path, message, this)) ReadMapping(node, path, message);
+}
+
+void YamlReader::ReadList(const Node& node,
+                          const std::string& path,
+                          Message* message,
+                          const FieldDescriptor& field) {
+  if (node.kind != NodeKind::kList) {
+    Refuse(node,
+           path,
+           "must be a list, not " + KindName(node.kind),
+           IsScalar(node) ? "write `- ` before each element" : "");
+    return;
+  }
+  if (node.items.empty()) {
+    if (RulesOf(field).non_empty()) Refuse(node, path, "must have at least one element");
+    NoteEmptied(message, field);
+  }
+  for (size_t i = 0; i < node.items.size(); ++i) {
+    const Node& item = *node.items[i];
+    const std::string item_path = ItemPath(path, i);
+    Remember(item, item_path);
+    if (item.kind == NodeKind::kNull) {
+      Refuse(item, item_path, "must not be null");
+    } else if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+      ReadMessage(item, item_path, message->GetReflection()->AddMessage(message, &field));
+    } else {
+      ReadScalar(item, item_path, message, field);
+    }
+  }
+}
+
+// All maps of the documents hold text.
+void YamlReader::ReadMap(const Node& node,
+                         const std::string& path,
+                         Message* message,
+                         const FieldDescriptor& field) {
+  if (node.kind != NodeKind::kMap) {
+    Refuse(node, path, "must be a mapping, not " + KindName(node.kind));
+    return;
+  }
+  if (node.entries.empty()) NoteEmptied(message, field);
+  for (const Entry& entry : node.entries) {
+    const std::string entry_path = ChildPath(path, Excerpt(entry.key));
+    Remember(*entry.value, entry_path);
+    const absl::StatusOr<std::string> value = ToText(*entry.value);
+    if (!value.ok()) {
+      Refuse(*entry.value, entry_path, value.status());
+      continue;
+    }
+    Message* pair = message->GetReflection()->AddMessage(message, &field);
+    const auto* type = pair->GetDescriptor();
+    pair->GetReflection()->SetString(pair, type->map_key(), entry.key);
+    pair->GetReflection()->SetString(pair, type->map_value(), *value);
+  }
+}
+
+void YamlReader::ReadScalar(const Node& node,
+                            const std::string& path,
+                            Message* message,
+                            const FieldDescriptor& field) {
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_STRING: {
+      absl::StatusOr<std::string> value = ToText(node);
+      if (!value.ok()) return Refuse(node, path, value.status());
+      return Store(
+          message, field, *std::move(value), &Reflection::SetString, &Reflection::AddString);
+    }
+    case FieldDescriptor::CPPTYPE_BOOL: {
+      const absl::StatusOr<bool> value = ToBool(node);
+      if (!value.ok()) return Refuse(node, path, value.status());
+      return Store(message, field, *value, &Reflection::SetBool, &Reflection::AddBool);
+    }
+    case FieldDescriptor::CPPTYPE_DOUBLE: {
+      const absl::StatusOr<double> value = ToDouble(node);
+      if (!value.ok()) return Refuse(node, path, value.status());
+      return Store(message, field, *value, &Reflection::SetDouble, &Reflection::AddDouble);
+    }
+    case FieldDescriptor::CPPTYPE_ENUM:
+      return ReadEnum(node, path, message, field);
+    default:
+      return ReadNumber(node, path, message, field);
+  }
+}
+
+void YamlReader::ReadNumber(const Node& node,
+                            const std::string& path,
+                            Message* message,
+                            const FieldDescriptor& field) {
+  const absl::StatusOr<int64_t> value = ToInt(node);
+  if (!value.ok()) return Refuse(node, path, value.status());
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_INT64) {
+    return Store(message, field, *value, &Reflection::SetInt64, &Reflection::AddInt64);
+  }
+  constexpr int64_t kMax = std::numeric_limits<int32_t>::max();
+  constexpr int64_t kMin = std::numeric_limits<int32_t>::min();
+  if (*value > kMax || *value < kMin) return Refuse(node, path, "is out of range");
+  Store(message, field, static_cast<int32_t>(*value), &Reflection::SetInt32, &Reflection::AddInt32);
+}
+
+void YamlReader::ReadEnum(const Node& node,
+                          const std::string& path,
+                          Message* message,
+                          const FieldDescriptor& field) {
+  const auto& type = *field.enum_type();
+  const std::string word = NormalEnumWord(type, node.source);
+  for (int i = 0; i < type.value_count(); ++i) {
+    const EnumValueDescriptor* value = type.value(i);
+    if (value->number() == 0 || EnumWord(*value) != word || !IsScalar(node)) continue;
+    return Store(message, field, value, &Reflection::SetEnum, &Reflection::AddEnum);
+  }
+  const std::vector<std::string> words = EnumWords(type);
+  const std::optional<std::string> near = Nearest(node.source, words);
+  Refuse(node,
+         path,
+         "must be " + AlternativesText(words),
+         near ? fmt::format("did you mean `{}`?", *near) : "");
+}
+
+void YamlReader::Refuse(const Node& node,
+                        const std::string& path,
+                        std::string rule,
+                        std::string suggestion) {
+  Problem problem = MakeProblem(node, path, std::move(rule));
+  problem.suggestion = std::move(suggestion);
+  if (node.is_sexagesimal && problem.suggestion.empty()) {
+    problem.suggestion =
+        fmt::format("YAML reads {0} as the number {1}; write it in quotes: \"{0}\"",
+                    node.source,
+                    node.int_value);
+  }
+  problems_.push_back(std::move(problem));
+}
+
+void YamlReader::Refuse(const Node& node, const std::string& path, const absl::Status& rule) {
+  Refuse(node, path, MessageOf(rule));
+}
+
+void YamlReader::RefuseAt(const std::string& path, std::string rule) {
+  const Place place = PlaceOf(path);
+  problems_.push_back({.file = file_,
+                       .mark = place.mark,
+                       .path = path,
+                       .value = place.value,
+                       .rule = std::move(rule),
+                       .is_secret = place.is_secret});
+}
+
+void YamlReader::Warn(const Node& node, const std::string& path, std::string rule) {
+  warnings_.push_back(MakeProblem(node, path, std::move(rule)));
+}
+
+Problem YamlReader::MakeProblem(const Node& node, const std::string& path, std::string rule) const {
+  const bool is_secret = secret_depth_ > 0;
+  const bool has_value = IsScalar(node) && node.kind != NodeKind::kNull && !is_secret;
+  return {.file = file_,
+          .mark = node.mark,
+          .path = path,
+          .value = has_value ? '`' + Excerpt(node.source) + '`' : "",
+          .rule = std::move(rule),
+          .is_secret = is_secret};
+}
+
+void YamlReader::Remember(const Node& node, const std::string& path) {
+  const Problem shown = MakeProblem(node, path, "");
+  places_[path] = {.mark = shown.mark, .value = shown.value, .is_secret = shown.is_secret};
+}
+
+Place YamlReader::PlaceOf(std::string path) const {
+  const auto exact = places_.find(path);
+  if (exact != places_.end()) return exact->second;
+  while (!path.empty()) {
+    const size_t end = path.find_last_of(".[");
+    path.resize(end == std::string::npos ? 0 : end);
+    const auto around = places_.find(path);
+    if (around == places_.end()) continue;
+    // The value of what encloses the field says nothing about the field.
+    return {.mark = around->second.mark, .value = "", .is_secret = around->second.is_secret};
+  }
+  return {};
+}
+
+}  // namespace dstack::config
