@@ -76,6 +76,8 @@ class FileActions {
   void ChangeDir(const std::string& path) {
     posix_spawn_file_actions_addchdir_np(&actions_, path.c_str());
   }
+  // Nothing happens when it is not open.
+  void Close(int fd) { posix_spawn_file_actions_addclose(&actions_, fd); }
   void CloseFrom(int fd) { posix_spawn_file_actions_addclosefrom_np(&actions_, fd); }
   const posix_spawn_file_actions_t* get() const { return &actions_; }
 
@@ -316,8 +318,15 @@ absl::StatusOr<pid_t> Spawn(const std::vector<std::string>& argv,
   }
   AddOutput(actions, options.stdout_mode, ends.out, STDOUT_FILENO);
   AddOutput(actions, options.stderr_mode, ends.err, STDERR_FILENO);
-  for (const auto& [copy, theirs] : inherited) actions.Dup(copy.get(), theirs);
+  std::vector<int> kept;
+  for (const auto& [copy, theirs] : inherited) {
+    actions.Dup(copy.get(), theirs);
+    kept.push_back(theirs);
+  }
   // Our descriptors are close-on-exec; this closes those of careless libraries too.
+  for (int fd = kFirstFreeFd; fd < first_free; ++fd) {
+    if (std::find(kept.begin(), kept.end(), fd) == kept.end()) actions.Close(fd);
+  }
   actions.CloseFrom(first_free);
   if (!options.cwd.empty()) actions.ChangeDir(options.cwd);
 

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include <catch2/catch.hpp>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -153,8 +154,9 @@ TEST_CASE("pipes connect both ways") {
 TEST_CASE("only named descriptors are inherited") {
   auto pipe = base::MakePipe();
   REQUIRE(pipe.ok());
-  // A descriptor of a careless library: without close-on-exec.
+  // Descriptors of a careless library, without close-on-exec, below and above the given one.
   const base::UniqueFd careless(dup(pipe->read.get()));
+  const base::UniqueFd high(fcntl(pipe->read.get(), F_DUPFD, 20));
   const RunResult result =
       MustRun(Shell("ls /proc/self/fd; echo given >&5"), {.inherit_fds = {{pipe->write.get(), 5}}});
   CHECK(result.exit.ok());
