@@ -31,7 +31,7 @@ class FakeEngine {
     sockaddr_un address{.sun_family = AF_UNIX};
     std::strncpy(address.sun_path, path().c_str(), sizeof(address.sun_path) - 1);
     REQUIRE(::bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0);
-    REQUIRE(::listen(listener_, 16) == 0);
+    REQUIRE(::listen(listener_, 64) == 0);
     thread_ = std::thread([this] { Serve(); });
   }
   ~FakeEngine() {
