@@ -1,0 +1,86 @@
+#include "libs/config/interpolate.h"
+
+#include <fstream>
+#include <string>
+
+#include <catch2/catch.hpp>
+
+#include "libs/base/status.h"
+#include "libs/testing/paths.h"
+
+namespace dstack::config {
+namespace {
+
+TEST_CASE("interpolation vectors") {
+  InterpolationOptions options;
+  options.values["run"]["args"] = "ARGS";
+  options.kept_namespaces = {"secrets"};
+  options.keep_group_addresses = true;
+  std::ifstream file(testing::SourceDir() + "/tests/fixtures/vectors/interpolation.txt");
+  int rows = 0;
+  for (std::string line; std::getline(file, line);) {
+    if (line.empty() || line[0] == '#') continue;
+    ++rows;
+    const size_t arrow = line.find(" => ");
+    const std::string expected = line.substr(arrow + 4);
+    const absl::StatusOr<std::string> actual = Interpolate(line.substr(0, arrow), options);
+    INFO(line << "\n" << actual.status());
+    if (expected.starts_with("! ")) {
+      REQUIRE(!actual.ok());
+      CHECK(base::Message(actual.status()).find(expected.substr(2)) != std::string::npos);
+    } else {
+      REQUIRE(actual.ok());
+      CHECK(*actual == expected);
+    }
+  }
+  CHECK(rows > 20);
+}
+
+TEST_CASE("the client's pass over a run") {
+  v1::RunConfiguration run;
+  run.mutable_task()->add_commands("python train.py ${{ run.args }}");
+  run.mutable_registry_auth()->set_username("${{ env.USER_NAME }}");
+  run.mutable_registry_auth()->set_password("${{ secrets.token }}");
+  v1::EnvVar* variable = run.add_env();
+  variable->set_name("USER_NAME");
+  variable->set_value("bob");
+  REQUIRE(InterpolateRun({"--lr", "it's 1"}, &run).ok());
+  CHECK(run.task().commands(0) == "python train.py --lr 'it'\"'\"'s 1'");
+  CHECK(run.registry_auth().username() == "bob");
+  CHECK(run.registry_auth().password() == "${{ secrets.token }}");
+}
+
+TEST_CASE("all wrong references of a run are reported") {
+  v1::RunConfiguration run;
+  run.mutable_service()->add_commands("echo ${{ env.A }}");
+  run.mutable_service()->add_probes()->set_url("/${{ run.args }}");
+  const auto violations = base::FieldViolations(InterpolateRun({}, &run));
+  REQUIRE(violations.size() == 2);
+  CHECK(violations[0].field == "commands[0]");
+  CHECK(violations[1].field == "probes[0].url");
+}
+
+TEST_CASE("group addresses are replaced and checked") {
+  const auto resolve = [](const GroupAddress& address) -> absl::StatusOr<std::string> {
+    return "10.0." + std::to_string(address.group) + "." + std::to_string(address.member);
+  };
+  CHECK(*ReplaceGroupAddresses("ping ${{ groups[1].nodes[2].IP_ADDRESS }} $$ ${{ secrets.x }}",
+                               resolve) == "ping 10.0.1.2 $$ ${{ secrets.x }}");
+  v1::RunConfiguration run;
+  run.mutable_task()->set_nodes(2);
+  run.mutable_task()->add_commands("${{ groups[0].nodes[1].IP_ADDRESS }}");
+  CHECK(CheckGroupAddresses(run).ok());
+  run.mutable_task()->add_commands("${{ groups[0].nodes[2].IP_ADDRESS }}");
+  run.mutable_task()->add_commands("${{ groups[0].replicas[0].IP_ADDRESS }}");
+  CHECK(base::FieldViolations(CheckGroupAddresses(run)).size() == 2);
+}
+
+TEST_CASE("words are quoted for a shell only where needed") {
+  CHECK(ShellQuote("a-b/c=1") == "a-b/c=1");
+  CHECK(ShellQuote("") == "''");
+  CHECK(ShellQuote("a b") == "'a b'");
+  CHECK(ShellQuote("$(x)") == "'$(x)'");
+}
+
+}  // namespace
+}  // namespace dstack::config
