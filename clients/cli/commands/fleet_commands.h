@@ -1,0 +1,47 @@
+// `fleet list`, `fleet get`, `fleet delete`.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <absl/status/statusor.h>
+
+#include "clients/cli/commands/context.h"
+#include "dstack/api/v1/fleet.pb.h"
+
+namespace dstack::cli {
+
+struct ListFleetsOptions {
+  std::string project;
+  bool verbose = false;
+  bool watch = false;
+  bool json = false;
+};
+absl::StatusOr<int> ListFleets(const Context& context, const ListFleetsOptions& options);
+
+struct GetFleetOptions {
+  std::string project;
+  // Exactly one is set.
+  std::string name;
+  std::string id;
+  // Always; other forms may come.
+  bool is_json = false;
+};
+absl::StatusOr<int> GetFleet(const Context& context, const GetFleetOptions& options);
+
+struct DeleteFleetOptions {
+  std::string project;
+  std::string name;
+  // Only these; empty: the whole fleet.
+  std::vector<uint32_t> instances;
+  bool yes = false;
+};
+absl::StatusOr<int> DeleteFleet(const Context& context, const DeleteFleetOptions& options);
+
+// One fleet by name or, if that is empty, by id.
+absl::StatusOr<api::v1::Fleet> FetchFleet(Connection& connection,
+                                          const std::string& name,
+                                          const std::string& id);
+
+}  // namespace dstack::cli

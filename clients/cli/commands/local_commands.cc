@@ -1,0 +1,44 @@
+#include "clients/cli/commands/local_commands.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "clients/cli/commands/document_file.h"
+#include "libs/base/macros.h"
+#include "libs/base/status.h"
+
+namespace dstack::cli {
+namespace {
+
+std::string ServerPath() {
+  std::error_code error;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) return "dstack-server";
+  const auto beside = self.parent_path() / "dstack-server";
+  return std::filesystem::exists(beside, error) ? beside.string() : "dstack-server";
+}
+
+}  // namespace
+
+absl::Status ExecServer(const std::vector<std::string>& arguments) {
+  const std::string path = ServerPath();
+  std::vector<char*> argv{const_cast<char*>("dstack-server")};
+  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+  argv.push_back(nullptr);
+  execvp(path.c_str(), argv.data());
+  return base::ErrnoError(errno, path);
+}
+
+absl::StatusOr<int> CheckConfig(const Context& context, const std::string& file) {
+  ASSIGN_OR_RETURN(const DocumentFile document, LoadDocument(context, file));
+  context.terminal.PrintLine(
+      fmt::format("{} is a valid {}", document.shown_path, KindOf(document.configuration)),
+      Style::kSuccess);
+  return 0;
+}
+
+}  // namespace dstack::cli

@@ -1,0 +1,168 @@
+#include "clients/cli/flags/run_flags.h"
+
+#include <charconv>
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include "libs/base/macros.h"
+#include "libs/base/status.h"
+#include "libs/config/overlay.h"
+
+namespace dstack::cli {
+namespace {
+
+using config::v1::ProfileParams;
+using config::v1::RunConfiguration;
+using EnvList = google::protobuf::RepeatedPtrField<config::v1::EnvVar>;
+using StringList = google::protobuf::RepeatedPtrField<std::string>;
+
+// Collects what is wrong, under the name of the flag.
+class Violations {
+ public:
+  void Add(std::string_view flag, std::string_view rule) {
+    violations_.push_back({std::string(flag), std::string(rule)});
+  }
+
+  void Take(std::string_view flag, const absl::Status& status) {
+    if (status.ok()) return;
+    const std::vector<base::FieldViolation> inner = base::FieldViolations(status);
+    if (inner.empty()) Add(flag, base::Message(status));
+    for (const base::FieldViolation& violation : inner) Add(flag, violation.description);
+  }
+
+  absl::Status ToStatus() const { return base::InvalidFields(violations_); }
+
+ private:
+  std::vector<base::FieldViolation> violations_;
+};
+
+void ApplyResources(const RunFlags& flags, config::v1::Resources* resources, Violations* wrong) {
+  const std::pair<const char*, const std::string&> values[] = {
+      {"cpu", flags.cpu}, {"gpu", flags.gpu}, {"memory", flags.memory}, {"disk", flags.disk}};
+  for (const auto& [key, text] : values) {
+    if (text.empty()) continue;
+    wrong->Take(fmt::format("--{}", key), config::SetResource(key, text, resources));
+  }
+}
+
+void Replace(const std::vector<std::string>& values, StringList* list) {
+  if (values.empty()) return;
+  list->Clear();
+  for (const std::string& value : values) *list->Add() = value;
+}
+
+void ApplyPlacement(const RunFlags& flags, ProfileParams* profile, Violations* wrong) {
+  Replace(flags.backends, profile->mutable_backends());
+  Replace(flags.regions, profile->mutable_regions());
+  Replace(flags.instance_types, profile->mutable_instance_types());
+  if (!flags.fleets.empty()) wrong->Take("--fleet", config::SetFleets(flags.fleets, profile));
+  if (flags.reuse) profile->set_creation_policy(config::v1::CREATION_POLICY_REUSE);
+}
+
+void ApplyDurations(const RunFlags& flags, ProfileParams* profile, Violations* wrong) {
+  if (!flags.max_duration.empty()) {
+    wrong->Take("--max-duration", config::SetMaxDuration(flags.max_duration, profile));
+  }
+  if (flags.dont_destroy) profile->mutable_idle_duration()->set_off(true);
+  if (!flags.idle_duration.empty()) {
+    wrong->Take("--idle-duration", config::SetIdleDuration(flags.idle_duration, profile));
+  }
+}
+
+void ApplyPrice(const RunFlags& flags, ProfileParams* profile, Violations* wrong) {
+  if (flags.max_price.empty()) return;
+  double price = 0;
+  const char* end = flags.max_price.data() + flags.max_price.size();
+  const auto [rest, error] = std::from_chars(flags.max_price.data(), end, price);
+  if (error != std::errc() || rest != end || !(price > 0) || price > 1e9) {
+    wrong->Add("--max-price", fmt::format("must be a number above 0 ({})", flags.max_price));
+    return;
+  }
+  profile->set_max_price(price);
+}
+
+void ApplySpot(const RunFlags& flags, ProfileParams* profile, Violations* wrong) {
+  std::string policy = flags.spot_policy;
+  if (flags.spot) policy = "spot";
+  if (flags.on_demand) policy = "on-demand";
+  if (flags.spot_auto) policy = "auto";
+  if (policy.empty()) return;
+  const auto parsed = config::ParseSpotPolicy(policy);
+  wrong->Take("--spot-policy", parsed.status());
+  if (parsed.ok()) profile->set_spot_policy(*parsed);
+}
+
+void ApplyRetry(const RunFlags& flags, ProfileParams* profile, Violations* wrong) {
+  if (flags.retry || flags.no_retry) {
+    profile->mutable_retry()->Clear();
+    profile->mutable_retry()->set_enabled(flags.retry);
+  }
+  if (!flags.retry_duration.empty()) {
+    wrong->Take("--retry-duration", config::SetRetryDuration(flags.retry_duration, profile));
+  }
+}
+
+void ApplyPorts(const RunFlags& flags, RunConfiguration* run, Violations* wrong) {
+  if (flags.ports.empty()) return;
+  if (run->has_task()) {
+    wrong->Take("--port", config::MergePorts(flags.ports, run->mutable_task()->mutable_ports()));
+  } else if (run->has_dev_environment()) {
+    wrong->Take("--port", config::MergePorts(flags.ports,
+                                             run->mutable_dev_environment()->mutable_ports()));
+  } else {
+    wrong->Add("--port", "is for tasks and development environments");
+  }
+}
+
+}  // namespace
+
+bool RunFlags::HasOnlyNameAndEnv() const {
+  const bool has_text = !(cpu.empty() && gpu.empty() && memory.empty() && disk.empty() &&
+                          profile.empty() && max_price.empty() && max_duration.empty() &&
+                          idle_duration.empty() && spot_policy.empty() && retry_duration.empty());
+  const bool has_list = !(backends.empty() && regions.empty() && instance_types.empty() &&
+                          fleets.empty() && ports.empty() && arguments.empty());
+  const bool has_switch = reuse || dont_destroy || spot || on_demand || spot_auto || retry ||
+                          no_retry || no_profile;
+  return !has_text && !has_list && !has_switch;
+}
+
+absl::Status ApplyRunFlags(const RunFlags& flags, RunConfiguration* run) {
+  Violations wrong;
+  if (!flags.name.empty()) run->set_name(flags.name);
+  ApplyResources(flags, run->mutable_resources(), &wrong);
+  ApplyPlacement(flags, run->mutable_profile(), &wrong);
+  ApplyDurations(flags, run->mutable_profile(), &wrong);
+  ApplyPrice(flags, run->mutable_profile(), &wrong);
+  ApplySpot(flags, run->mutable_profile(), &wrong);
+  ApplyRetry(flags, run->mutable_profile(), &wrong);
+  ApplyPorts(flags, run, &wrong);
+  if (!flags.arguments.empty() && run->has_dev_environment()) {
+    wrong.Add("--", "arguments are for tasks and services");
+  }
+  wrong.Take("--env", MergeEnv(flags.env, run->mutable_env()));
+  return wrong.ToStatus();
+}
+
+absl::Status MergeEnv(const std::vector<std::string>& texts, EnvList* env) {
+  Violations wrong;
+  for (const std::string& text : texts) wrong.Take("--env", config::SetEnv(text, env));
+  return wrong.ToStatus();
+}
+
+absl::Status FillEnv(const Environment& environment, EnvList* env) {
+  Violations wrong;
+  for (auto& variable : *env) {
+    if (variable.has_value()) continue;
+    const auto found = environment.variables.find(variable.name());
+    if (found == environment.variables.end()) {
+      wrong.Add("env." + variable.name(), "has no value, and your environment has none for it");
+      continue;
+    }
+    variable.set_value(found->second);
+  }
+  return wrong.ToStatus();
+}
+
+}  // namespace dstack::cli

@@ -1,0 +1,44 @@
+#include "clients/cli/follow/stopper.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cstdint>
+
+namespace dstack::cli {
+
+Stopper::Stopper() : event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+
+void Stopper::Stop() {
+  base::MutexLock lock(mutex_);
+  stopped_ = true;
+  if (context_ != nullptr) context_->TryCancel();
+  const uint64_t one = 1;
+  // Fails only when the counter is full, and then the descriptor is readable anyway.
+  [[maybe_unused]] const ssize_t written = write(event_.get(), &one, sizeof(one));
+}
+
+bool Stopper::is_stopped() const {
+  base::MutexLock lock(mutex_);
+  return stopped_;
+}
+
+bool Stopper::Wait(std::chrono::milliseconds duration) {
+  pollfd event{event_.get(), POLLIN, 0};
+  poll(&event, 1, static_cast<int>(duration.count()));
+  return !is_stopped();
+}
+
+Stopper::Call::Call(Stopper& stopper, grpc::ClientContext& context) : stopper_(stopper) {
+  base::MutexLock lock(stopper_.mutex_);
+  stopper_.context_ = &context;
+  if (stopper_.stopped_) context.TryCancel();
+}
+
+Stopper::Call::~Call() {
+  base::MutexLock lock(stopper_.mutex_);
+  stopper_.context_ = nullptr;
+}
+
+}  // namespace dstack::cli
