@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <limits>
 #include <utility>
 
 #include <fcntl.h>
@@ -139,6 +140,32 @@ void Reader::MarkLost(std::uint64_t until_sequence, std::vector<Record>* out) {
 absl::StatusOr<std::uint64_t> OldestSequence(const std::string& dir) {
   ASSIGN_OR_RETURN(const std::vector<std::uint64_t> firsts, ListSegments(dir));
   return firsts.empty() ? 1 : firsts.front();
+}
+
+absl::StatusOr<std::uint64_t> LastSequence(const std::string& dir) {
+  ASSIGN_OR_RETURN(const std::vector<std::uint64_t> firsts, ListSegments(dir));
+  if (firsts.empty()) return 0;
+  ASSIGN_OR_RETURN(const auto reader, Reader::Open(dir, firsts.back() - 1));
+  std::vector<Record> records;
+  RETURN_IF_ERROR(reader->Read(std::numeric_limits<std::size_t>::max(), &records));
+  return reader->next_sequence() - 1;
+}
+
+absl::StatusOr<std::vector<Record>> ReadNewest(const std::string& dir, std::size_t max_bytes) {
+  std::vector<Record> records;
+  ASSIGN_OR_RETURN(const std::vector<std::uint64_t> firsts, ListSegments(dir));
+  if (firsts.empty()) return records;
+  const std::uint64_t from = firsts[firsts.size() - std::min<std::size_t>(firsts.size(), 2)];
+  ASSIGN_OR_RETURN(const auto reader, Reader::Open(dir, from - 1));
+  RETURN_IF_ERROR(reader->Read(std::numeric_limits<std::size_t>::max(), &records));
+  std::size_t bytes = 0;
+  auto first = records.end();
+  while (first != records.begin() && bytes + (first - 1)->data.size() <= max_bytes) {
+    --first;
+    bytes += first->data.size();
+  }
+  records.erase(records.begin(), first);
+  return records;
 }
 
 }  // namespace dstack::spool

@@ -53,4 +53,11 @@ class Reader {
 // First sequence that the spool still has; 1 when it has none.
 absl::StatusOr<std::uint64_t> OldestSequence(const std::string& dir);
 
+// Last sequence that was written, or the one below the first that will be; 0 for no spool. Reads one
+// segment.
+absl::StatusOr<std::uint64_t> LastSequence(const std::string& dir);
+
+// The newest records with up to `max_bytes` of data, at most two segments of them, ascending.
+absl::StatusOr<std::vector<Record>> ReadNewest(const std::string& dir, std::size_t max_bytes);
+
 }  // namespace dstack::spool

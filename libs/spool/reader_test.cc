@@ -117,6 +117,20 @@ TEST_CASE("damaged records in an old segment become markers") {
   CHECK(records[3].data.size() == 400);
 }
 
+TEST_CASE("the newest records and the last sequence") {
+  testing::TempDir temp;
+  const std::string dir = temp.path() + "/s";
+  CHECK(LastSequence(dir).value() == 0);
+  CHECK(ReadNewest(dir, 100).value().empty());
+  auto writer = Writer::Open({.dir = dir, .segment_bytes = 1024}).value();
+  CHECK(LastSequence(dir).value() == 0);
+  for (int i = 0; i < 30; ++i) writer->Append(std::string(100, 'x'), 1).value();
+  CHECK(LastSequence(dir).value() == 30);
+  const auto records = ReadNewest(dir, 350).value();
+  REQUIRE(records.size() == 3);
+  CHECK(records.front().sequence == 28);
+}
+
 TEST_CASE("random sizes: bytes read equal bytes written") {
   testing::TempDir temp;
   const std::string dir = temp.path() + "/s";

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <string>
+
+#include <absl/status/status.h>
+
+#include "dstack/runner/v1/job.pb.h"
+
+#include "services/runner/state/task_dir.h"
+
+namespace dstack::runner {
+
+// Unpacks all archives of the job to their places, for the job's user. What is at a destination is
+// deleted first, unless the working directory or the home lies in it: then the archive is unpacked
+// over it. Adds a line per archive to `lines`. May be repeated.
+absl::Status InstallFiles(const v1::JobSpec& job,
+                          const TaskDir& dir,
+                          const std::string& initial_dir,
+                          std::string* lines);
+
+}  // namespace dstack::runner

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <sys/types.h>
+
+namespace dstack::runner {
+
+// One process as /proc shows it.
+struct ProcessEntry {
+  pid_t pid = 0;
+  pid_t parent = 0;
+  char state = '?';  // 'Z' for a zombie
+};
+
+// Content of /proc/<pid>/stat; pid 0 when it cannot be parsed. The program's name may hold
+// anything, also ") Z 1".
+ProcessEntry ParseStat(std::string_view stat);
+
+// All processes that /proc shows.
+std::vector<ProcessEntry> ListProcesses(const std::string& proc = "/proc");
+
+// The live processes of the job, zombies left out: as the first process of a pid namespace all of
+// it, otherwise the descendants of `self` (which is a subreaper, so that a daemon that has left its
+// parent is one too). `self` and the trees below `not_ours` do not belong to it. Pure.
+std::vector<pid_t> JobProcesses(const std::vector<ProcessEntry>& processes,
+                                pid_t self,
+                                const std::set<pid_t>& not_ours);
+
+// Sends the signal to each; processes that are gone are no error.
+void SignalAll(const std::vector<pid_t>& pids, int signal);
+
+}  // namespace dstack::runner

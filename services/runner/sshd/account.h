@@ -1,0 +1,26 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include <absl/status/status.h>
+
+namespace dstack::runner {
+
+// Changes to the account files of a container so that logins by key work. Pure functions on the
+// content of the files; nothing means that no change is needed.
+
+// passwd with the user that sshd separates its privileges with.
+std::string WithSshdUser(std::string_view passwd);
+
+// shadow in which `user` is not locked ("!"): without PAM sshd lets no locked account in, keys or
+// not. The account still has no password.
+std::string WithUnlockedUser(std::string_view shadow, std::string_view user);
+
+// Applies both below `etc` and makes the directory that sshd changes its root to. Needs root.
+absl::Status PrepareAccounts(const std::string& user, const std::string& etc = "/etc");
+
+// True when sshd finds its user and directory.
+bool HasSshdAccount(const std::string& etc = "/etc");
+
+}  // namespace dstack::runner

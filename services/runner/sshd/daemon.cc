@@ -1,0 +1,193 @@
+#include "services/runner/sshd/daemon.h"
+
+#include <array>
+#include <csignal>
+#include <filesystem>
+#include <utility>
+#include <vector>
+
+#include <absl/strings/ascii.h>
+#include <absl/strings/str_join.h>
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "libs/base/macros.h"
+#include "libs/base/status.h"
+#include "services/runner/job/fork_exec.h"
+#include "services/runner/sshd/account.h"
+#include "services/runner/sshd/config.h"
+
+namespace dstack::runner {
+namespace {
+
+constexpr std::size_t kKeptLines = 3;
+constexpr std::size_t kMaxLineBytes = 4096;
+// Somebody else may take a free port between our look and sshd's bind.
+constexpr int kMaxAttempts = 3;
+constexpr char kLoopback[] = "127.0.0.1";
+
+absl::StatusOr<std::uint16_t> FreeLoopbackPort() {
+  const base::UniqueFd socket_fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  auto* generic = reinterpret_cast<sockaddr*>(&address);
+  if (!socket_fd || bind(socket_fd.get(), generic, size) != 0 ||
+      getsockname(socket_fd.get(), generic, &size) != 0) {
+    return base::ErrnoError(errno, "no free port");
+  }
+  return ntohs(address.sin_port);
+}
+
+// The bundle's own loader runs its programs wherever it lies.
+absl::StatusOr<std::string> FindLoader(const std::string& lib_dir) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(lib_dir, error)) {
+    if (entry.path().filename().string().starts_with("ld-linux")) return entry.path().string();
+  }
+  return absl::NotFoundError(fmt::format("no loader in {}", lib_dir));
+}
+
+}  // namespace
+
+SshDaemon::SshDaemon(EventLoop& loop, Settings settings, RunnerLog& log, OnListening on_listening)
+    : loop_(loop),
+      settings_(std::move(settings)),
+      log_(log),
+      on_listening_(std::move(on_listening)) {}
+
+SshDaemon::~SshDaemon() {
+  if (output_) loop_.Unwatch(output_.get());
+}
+
+void SshDaemon::Start(const JobUser& user, const Environment& environment) {
+  if (settings_.bundle_dir.empty() || phase_ != Phase::kIdle) return;
+  user_ = user;
+  environment_ = environment;
+  absl::Status prepared = base::MakeDirs(settings_.state_dir, 0755);
+  if (prepared.ok() && settings_.may_change_system && geteuid() == 0) {
+    prepared = PrepareAccounts(user.name);
+  }
+  if (!prepared.ok()) return GiveUp(base::Message(prepared));
+  if (geteuid() == 0 && !HasSshdAccount()) return GiveUp("there is no user sshd on this host");
+  MakeHostKey();
+}
+
+void SshDaemon::MakeHostKey() {
+  const std::string key = settings_.state_dir + "/host_key";
+  if (base::Exists(key + ".pub")) return StartDaemon();
+  phase_ = Phase::kMakingKey;
+  const absl::Status spawned =
+      Spawn("bin/ssh-keygen", {"-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key});
+  if (!spawned.ok()) GiveUp(base::Message(spawned));
+}
+
+void SshDaemon::StartDaemon() {
+  phase_ = Phase::kStarting;
+  ++attempts_;
+  absl::Status started = WriteConfig();
+  if (started.ok()) {
+    // -r: no exec of itself for each connection, which would go around the loader given here.
+    started = Spawn("sbin/sshd", {"-D", "-e", "-r", "-f", settings_.state_dir + "/sshd_config"});
+  }
+  if (!started.ok()) GiveUp(base::Message(started));
+}
+
+absl::Status SshDaemon::WriteConfig() {
+  SshdConfig config{.listen_address = "",
+                    .port = settings_.port,
+                    .host_key = settings_.state_dir + "/host_key",
+                    .authorized_keys = settings_.state_dir + "/authorized_keys",
+                    .environment = environment_};
+  if (settings_.port == 0) {
+    config.listen_address = kLoopback;
+    ASSIGN_OR_RETURN(config.port, FreeLoopbackPort());
+  }
+  port_ = config.port;
+  // A copy: sshd reads it as the user who logs in, who cannot look into the task's directory.
+  const std::string keys = base::ReadFile(settings_.authorized_keys).value_or("");
+  RETURN_IF_ERROR(base::WriteFileAtomic(config.authorized_keys, keys, 0644));
+  return base::WriteFileAtomic(
+      settings_.state_dir + "/sshd_config", RenderSshdConfig(config), 0600);
+}
+
+absl::Status SshDaemon::Spawn(const std::string& program, const std::vector<std::string>& args) {
+  const std::string lib_dir = settings_.bundle_dir + "/lib";
+  ASSIGN_OR_RETURN(const std::string loader, FindLoader(lib_dir));
+  ASSIGN_OR_RETURN(base::Pipe pipe, base::MakePipe());
+  ForkExecSpec spec{
+      .program = loader,
+      .argv = {loader, "--library-path", lib_dir, settings_.bundle_dir + "/" + program},
+      .env = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+      .fds = {{pipe.write.get(), STDOUT_FILENO}, {pipe.write.get(), STDERR_FILENO}}};
+  spec.argv.insert(spec.argv.end(), args.begin(), args.end());
+  ASSIGN_OR_RETURN(pid_, ForkExec(spec));
+  if (output_) loop_.Unwatch(output_.get());
+  output_ = std::move(pipe.read);
+  fcntl(output_.get(), F_SETFL, O_NONBLOCK);
+  loop_.Watch(output_.get(), EPOLLIN, [this](std::uint32_t) { OnOutput(); });
+  return absl::OkStatus();
+}
+
+void SshDaemon::OnOutput() {
+  std::array<char, 4096> buffer;
+  const ssize_t got = read(output_.get(), buffer.data(), buffer.size());
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (got <= 0) {
+    loop_.Unwatch(output_.get());
+    output_.reset();
+    return;
+  }
+  partial_line_.append(buffer.data(), static_cast<std::size_t>(got));
+  std::size_t end = 0;
+  while ((end = partial_line_.find('\n')) != std::string::npos) {
+    const std::string line = partial_line_.substr(0, end);
+    OnLine(base::ToStd(absl::StripAsciiWhitespace(line)));
+    partial_line_.erase(0, end + 1);
+  }
+  if (partial_line_.size() > kMaxLineBytes) partial_line_.clear();
+}
+
+void SshDaemon::OnLine(std::string_view line) {
+  if (phase_ == Phase::kStarting && line.starts_with("Server listening on")) {
+    phase_ = Phase::kListening;
+    std::string key = base::ReadFile(settings_.state_dir + "/host_key.pub").value_or("");
+    absl::StripAsciiWhitespace(&key);
+    on_listening_(port_, key);
+  }
+  last_lines_.emplace_back(line);
+  if (last_lines_.size() > kKeptLines) last_lines_.pop_front();
+}
+
+bool SshDaemon::OnChildExit(pid_t pid, int wait_status) {
+  if (pid != pid_) return false;
+  pid_ = -1;
+  // What it said last may still be in the pipe.
+  if (output_) OnOutput();
+  if (phase_ == Phase::kMakingKey && wait_status == 0) {
+    StartDaemon();
+  } else if (phase_ == Phase::kStarting && settings_.port == 0 && attempts_ < kMaxAttempts) {
+    StartDaemon();
+  } else if (phase_ != Phase::kStopped) {
+    GiveUp(absl::StrJoin(last_lines_, "; "));
+  }
+  return true;
+}
+
+void SshDaemon::GiveUp(std::string_view why) {
+  phase_ = Phase::kStopped;
+  log_.Line(fmt::format("no ssh access to this job: {}", why));
+}
+
+void SshDaemon::Stop() {
+  phase_ = Phase::kStopped;
+  if (pid_ > 0) kill(pid_, SIGTERM);
+}
+
+}  // namespace dstack::runner

@@ -1,0 +1,118 @@
+#include "services/runner/supervise/output_pump.h"
+
+#include <cerrno>
+#include <chrono>
+#include <utility>
+
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "libs/telemetry/log.h"
+
+namespace dstack::runner {
+namespace {
+
+// A full disk gives no sign when it has room again; a full spool does (Resume).
+constexpr std::chrono::milliseconds kDiskRetry{500};
+
+}  // namespace
+
+OutputPump::OutputPump(EventLoop& loop,
+                       const base::Clock& clock,
+                       spool::Writer& writer,
+                       std::function<void()> on_stored,
+                       std::function<void()> on_end)
+    : loop_(loop),
+      clock_(clock),
+      writer_(writer),
+      on_stored_(std::move(on_stored)),
+      on_end_(std::move(on_end)) {}
+
+OutputPump::~OutputPump() { Close(); }
+
+void OutputPump::Start(base::UniqueFd output) {
+  output_ = std::move(output);
+  Watch();
+}
+
+void OutputPump::Watch() {
+  loop_.Watch(output_.get(), EPOLLIN, [this](std::uint32_t) { OnReadable(); });
+}
+
+void OutputPump::OnReadable() {
+  const bool is_open = FillBuffer();
+  if (buffered_ > 0 && !StoreBuffer()) return Pause();
+  if (!is_open) End();
+}
+
+bool OutputPump::FillBuffer() {
+  while (buffered_ < buffer_.size()) {
+    const ssize_t got = read(output_.get(), buffer_.data() + buffered_, buffer_.size() - buffered_);
+    if (got > 0) {
+      buffered_ += static_cast<std::size_t>(got);
+    } else if (got == 0 || (errno != EINTR && errno != EAGAIN)) {
+      return false;  // EIO: the last process has closed the terminal
+    } else if (errno == EAGAIN) {
+      return true;
+    }
+  }
+  return true;
+}
+
+bool OutputPump::StoreBuffer() {
+  using spool::Writer;
+  const auto now =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(clock_.Now().time_since_epoch());
+  const auto room = is_finishing_ ? Writer::Room::kBeyondLimit : Writer::Room::kWithinLimit;
+  const auto stored =
+      writer_.Append({buffer_.data(), buffered_}, static_cast<std::uint64_t>(now.count()), room);
+  if (!stored.ok()) {
+    telemetry::Error("output not stored", {{"error", stored.status()}});
+    return false;
+  }
+  if (*stored == Writer::Appended::kFull) return false;
+  buffered_ = 0;
+  if (*stored == Writer::Appended::kStored) on_stored_();
+  return true;
+}
+
+void OutputPump::Pause() {
+  loop_.Unwatch(output_.get());
+  loop_.Cancel(&retry_);
+  retry_ = loop_.After(kDiskRetry, [this] { Resume(); });
+}
+
+void OutputPump::Resume() {
+  if (!output_ || has_ended_) return;
+  loop_.Cancel(&retry_);
+  if (buffered_ > 0 && !StoreBuffer()) return Pause();
+  Watch();
+}
+
+void OutputPump::FinishSoon() {
+  is_finishing_ = true;
+  Resume();
+}
+
+void OutputPump::End() {
+  if (has_ended_) return;
+  has_ended_ = true;
+  loop_.Unwatch(output_.get());
+  output_.reset();
+  on_end_();
+}
+
+void OutputPump::Close() {
+  loop_.Cancel(&retry_);
+  if (output_) {
+    loop_.Unwatch(output_.get());
+    output_.reset();
+  }
+  has_ended_ = true;
+  const auto now =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(clock_.Now().time_since_epoch());
+  const absl::Status marked = writer_.WriteGap(static_cast<std::uint64_t>(now.count()));
+  if (!marked.ok()) telemetry::Error("gap marker not stored", {{"error", marked}});
+}
+
+}  // namespace dstack::runner

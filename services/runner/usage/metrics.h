@@ -1,0 +1,13 @@
+#pragma once
+
+#include <optional>
+
+#include "dstack/runner/v1/metrics.pb.h"
+
+namespace dstack::runner {
+
+// One sample of the cgroup that this process is in. Nothing where it cannot be read, and nothing
+// for the root cgroup: that would be the whole machine.
+std::optional<v1::JobMetrics> SampleCgroup();
+
+}  // namespace dstack::runner
