@@ -15,8 +15,9 @@ MAX_LINES = 900
 LIB_LEVELS = {
     "base": 0,
     "exec": 1, "fsm": 1, "telemetry": 1, "failpoint": 1,
-    "process": 2, "net": 2, "config": 2, "db": 2, "rpc": 2, "spool": 2,
-    "ssh": 3, "docker": 3,
+    "process": 2, "net": 2, "config": 2, "rpc": 2, "spool": 2,
+    # db starts the private PostgreSQL as a process.
+    "ssh": 3, "docker": 3, "db": 3,
     "testing": 4,
 }
 
