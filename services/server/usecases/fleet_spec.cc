@@ -7,7 +7,7 @@
 #include "fmt/format.h"
 
 #include "libs/base/status.h"
-#include "libs/config/names.h"
+#include "libs/config/validate.h"
 
 namespace dstack::server {
 namespace {
@@ -57,6 +57,7 @@ class Resolver {
 
   absl::StatusOr<ResolvedFleet> Resolve() {
     FleetConfiguration& document = *result_.spec.mutable_configuration();
+    for (const auto& violation : config::FindFleetViolations(document)) Add(violation.field, violation.description);
     CheckKind(document);
     SshConfig& ssh = *document.mutable_ssh_config();
     TakeKey("ssh_config", ssh.identity_file(), ssh.has_identity_file(), ssh.mutable_ssh_key(), [&](const std::string& name) {
@@ -78,16 +79,15 @@ class Resolver {
   }
 
  private:
-  void Add(const std::string& field, const std::string& rule) { violations_.push_back({field, rule, ""}); }
+  // The first rule for a field says enough.
+  void Add(const std::string& field, const std::string& rule) {
+    if (wrong_fields_.insert(field).second) violations_.push_back({field, rule, ""});
+  }
   void AddIf(const std::string& field, const std::string& problem) {
     if (!problem.empty()) Add(field, problem);
   }
 
   void CheckKind(const FleetConfiguration& document) {
-    if (document.has_name()) {
-      const absl::Status name = config::CheckResourceName(document.name());
-      if (!name.ok()) Add("name", std::string(name.message()));
-    }
     if (!document.has_ssh_config()) {
       Add("ssh_config", document.has_nodes() ? "is missing: fleets of cloud nodes need a backend, and this server has none"
                                              : "is missing: a fleet needs hosts");
@@ -247,6 +247,7 @@ class Resolver {
   const bool needs_keys_;
   ResolvedFleet result_;
   std::vector<base::FieldViolation> violations_;
+  std::set<std::string> wrong_fields_;
   std::set<std::pair<std::string, std::uint16_t>> seen_;
   std::set<std::string> used_keys_;
 };
