@@ -119,8 +119,7 @@ class BidiStream final : public grpc::ClientBidiReactor<Request, Response> {
       base::MutexLock lock(mutex_);
       self = std::move(self_);
       if (executor_ != nullptr) {
-        executor_->Post(
-            [self, error = FromGrpc(status)] { self->handlers_.on_done(error); });
+        executor_->Post([self, error = FromGrpc(status)] { self->handlers_.on_done(error); });
       }
     }
   }

@@ -65,10 +65,10 @@ absl::StatusOr<Hop> Master::WriteLogin(const Login& login,
   hop.known_hosts_file = base::JoinPath(options_.directory, "known_hosts");
   hop.host_key_alias = alias;
   for (const base::Secret& key : login.private_keys) {
-    hop.identity_files.push_back(
-        base::JoinPath(options_.directory, fmt::format("{}-key{}", alias, hop.identity_files.size())));
-    RETURN_IF_ERROR(base::WriteFileAtomic(
-        hop.identity_files.back(), NormalizePrivateKey(key).Reveal(), 0600));
+    hop.identity_files.push_back(base::JoinPath(
+        options_.directory, fmt::format("{}-key{}", alias, hop.identity_files.size())));
+    RETURN_IF_ERROR(
+        base::WriteFileAtomic(hop.identity_files.back(), NormalizePrivateKey(key).Reveal(), 0600));
   }
   if (!login.host_key.empty()) {
     const auto bare = BareKey(login.host_key);
@@ -91,16 +91,14 @@ absl::Status Master::PrepareFiles() {
   spec_.control_path = base::JoinPath(options_.directory, "ctl");
   spec_.connect_timeout = options_.connect_timeout;
   if (spec_.control_path.size() + kControlSuffixBytes >= net::kMaxUnixPathBytes) {
-    return base::Invalid(
-        fmt::format("'{}' is too long for Unix sockets", options_.directory));
+    return base::Invalid(fmt::format("'{}' is too long for Unix sockets", options_.directory));
   }
   RETURN_IF_ERROR(base::WriteFileAtomic(spec_.host.known_hosts_file, known_hosts, 0600));
   return Validate(spec_);
 }
 
 absl::Status Master::Start() {
-  const std::vector<std::string> session = {
-      "sh", "-c", fmt::format("echo {}; exec cat", kMarker)};
+  const std::vector<std::string> session = {"sh", "-c", fmt::format("echo {}; exec cat", kMarker)};
   process::Options options;
   options.stdin_pipe = true;
   options.stdout_mode = process::Output::kPipe;
@@ -108,9 +106,8 @@ absl::Status Master::Start() {
   ASSIGN_OR_RETURN(auto child, process::Subprocess::Start(MasterCommand(spec_, session), options));
   child_ = std::move(child);
   child_stdin_ = child_->TakeStdin();
-  output_watch_ = watcher_.Add(child_->TakeStdout(), [this](std::string_view data, bool is_end) {
-    OnOutput(data, is_end);
-  });
+  output_watch_ = watcher_.Add(
+      child_->TakeStdout(), [this](std::string_view data, bool is_end) { OnOutput(data, is_end); });
   log_watch_ = watcher_.Add(child_->TakeStderr(),
                             [this](std::string_view data, bool is_end) { OnLog(data, is_end); });
   return absl::OkStatus();
@@ -247,10 +244,10 @@ absl::StatusOr<process::RunResult> Master::Exec(const std::vector<std::string>& 
   ASSIGN_OR_RETURN(process::RunResult result,
                    process::Run(ExecCommand(spec_.control_path, argv), timeout, options, stop));
   const bool is_ssh_failure = result.exit.code == kSshFailed && state() == MasterState::kBroken;
-  const bool is_mux_failure =
-      result.exit.code == kSshFailed && (Classify(result.stderr_text) != ssh::Failure::kUnknown ||
-                                         result.stderr_text.find("mux") != std::string::npos ||
-                                         result.stderr_text.find("ontrol socket") != std::string::npos);
+  const bool is_mux_failure = result.exit.code == kSshFailed &&
+                              (Classify(result.stderr_text) != ssh::Failure::kUnknown ||
+                               result.stderr_text.find("mux") != std::string::npos ||
+                               result.stderr_text.find("ontrol socket") != std::string::npos);
   if (is_ssh_failure || is_mux_failure) return Gone("running a command", result.stderr_text);
   return result;
 }

@@ -39,7 +39,8 @@ struct MasterOptions {
   std::chrono::seconds connect_timeout{10};
   // For everything until the session runs.
   std::chrono::seconds open_timeout{20};
-  // Called at most once, on the watcher's thread, when a connection that was up has ended by itself.
+  // Called at most once, on the watcher's thread, when a connection that was up has ended by
+  // itself.
   std::function<void(absl::Status)> on_broken;
 };
 
@@ -83,7 +84,9 @@ class Master {
   Master(MasterOptions options, PipeWatcher& watcher);
 
   absl::Status PrepareFiles();
-  absl::StatusOr<Hop> WriteLogin(const Login& login, const std::string& alias, std::string* known_hosts);
+  absl::StatusOr<Hop> WriteLogin(const Login& login,
+                                 const std::string& alias,
+                                 std::string* known_hosts);
   absl::Status Start();
   absl::Status WaitUntilUp(std::stop_token stop);
   void ReadHostKey();

@@ -18,8 +18,8 @@ namespace dstack::ssh {
 // waits for room in a pipe and their end is noticed at once. Thread-safe.
 class PipeWatcher {
  public:
-  // `data` is what was read; `is_end` says that nothing will follow. Runs on the watcher's thread and
-  // must return at once.
+  // `data` is what was read; `is_end` says that nothing will follow. Runs on the watcher's thread
+  // and must return at once.
   using Callback = std::function<void(std::string_view data, bool is_end)>;
 
   PipeWatcher();

@@ -7,8 +7,8 @@
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_join.h>
 #include <fmt/format.h>
-#include <pwd.h>
 #include <poll.h>
+#include <pwd.h>
 #include <shadow.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -148,10 +148,9 @@ absl::Status PrivateSshd::Start() {
   }
   RETURN_IF_ERROR(WriteConfig());
   RETURN_IF_ERROR(base::RemoveAll(Path("sshd.pid")));
-  ASSIGN_OR_RETURN(
-      auto sshd,
-      process::Subprocess::Start(
-          {program, "-D", "-f", Path("sshd_config"), "-E", Path("sshd.log")}));
+  ASSIGN_OR_RETURN(auto sshd,
+                   process::Subprocess::Start(
+                       {program, "-D", "-f", Path("sshd_config"), "-E", Path("sshd.log")}));
   const auto deadline = base::DeadlineIn(kStartTimeout);
   while (!net::IsListening(port_)) {
     const auto ended = sshd.WaitUntil(base::DeadlineIn(kStartCheck));

@@ -24,9 +24,10 @@ class PrivateSshd {
   PrivateSshd(const PrivateSshd&) = delete;
   PrivateSshd& operator=(const PrivateSshd&) = delete;
 
-  // Makes sure that it runs and lets in `authorized_keys` (whole lines; the file is replaced). Finds
-  // a living one of this directory or starts one, on the same port as before where that is free.
-  // NOT_FOUND names the package when there is no sshd; FAILED_PRECONDITION has the end of its log.
+  // Makes sure that it runs and lets in `authorized_keys` (whole lines; the file is replaced).
+  // Finds a living one of this directory or starts one, on the same port as before where that is
+  // free. NOT_FOUND names the package when there is no sshd; FAILED_PRECONDITION has the end of its
+  // log.
   absl::Status EnsureRunning(const std::vector<std::string>& authorized_keys);
 
   // Ends it, its open connections too when `cut` is true. OK when it does not run.

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "fmt/format.h"
-
 #include "libs/base/file.h"
 #include "libs/base/sha256.h"
 #include "libs/base/status.h"
@@ -41,9 +40,19 @@ absl::StatusOr<AgentFile> LoadFile(const std::string& name, const std::string& p
 absl::StatusOr<AgentFile> PackDirectory(const std::string& name, const std::string& directory) {
   process::Options options;
   options.output_limit_bytes = kLargestFile;
-  auto packed = process::RunChecked({"tar", "-C", directory, "--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner",
-                                     "-cf", "-", "."},
-                                    kTarTimeout, options);
+  auto packed = process::RunChecked({"tar",
+                                     "-C",
+                                     directory,
+                                     "--sort=name",
+                                     "--mtime=@0",
+                                     "--owner=0",
+                                     "--group=0",
+                                     "--numeric-owner",
+                                     "-cf",
+                                     "-",
+                                     "."},
+                                    kTarTimeout,
+                                    options);
   if (!packed.ok()) return base::Annotate(packed.status(), "packing {}", directory);
   AgentFile file;
   file.name = name;
@@ -54,7 +63,9 @@ absl::StatusOr<AgentFile> PackDirectory(const std::string& name, const std::stri
 
 }  // namespace
 
-std::string AgentFile::VersionedName() const { return fmt::format("{}-{}", name, digest.substr(0, kDigestDigits)); }
+std::string AgentFile::VersionedName() const {
+  return fmt::format("{}-{}", name, digest.substr(0, kDigestDigits));
+}
 
 absl::StatusOr<AgentBundle::Paths> AgentBundle::Find(const std::string& agents_dir) {
   Paths paths;
@@ -66,8 +77,9 @@ absl::StatusOr<AgentBundle::Paths> AgentBundle::Find(const std::string& agents_d
   paths.runner = base::JoinPath(bin, "dstack-runner");
   for (const std::string& path : {paths.shim, paths.runner}) {
     if (access(path.c_str(), R_OK) != 0) {
-      return absl::NotFoundError(
-          base::ToAbsl(fmt::format("{} is missing: the server copies it to hosts; --agents-dir names another directory", path)));
+      return absl::NotFoundError(base::ToAbsl(fmt::format(
+          "{} is missing: the server copies it to hosts; --agents-dir names another directory",
+          path)));
     }
   }
   for (const std::string& path : {bin + "/ssh-bundle", bin + "/../share/dstack/ssh-bundle"}) {

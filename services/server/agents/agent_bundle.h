@@ -5,7 +5,6 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-
 #include "libs/base/mutex.h"
 
 namespace dstack::server {
@@ -19,8 +18,8 @@ struct AgentFile {
   std::string VersionedName() const;
 };
 
-// What the server puts on hosts: shim, runner and, if there is one, the relocatable OpenSSH (as a tar archive). Loaded once, when the first
-// host wants it, and shared afterwards. Thread-safe.
+// What the server puts on hosts: shim, runner and, if there is one, the relocatable OpenSSH (as a
+// tar archive). Loaded once, when the first host wants it, and shared afterwards. Thread-safe.
 class AgentBundle {
  public:
   struct Paths {
@@ -36,7 +35,8 @@ class AgentBundle {
 
   explicit AgentBundle(Paths paths) : paths_(std::move(paths)) {}
 
-  // In `agents_dir` if that is given, otherwise beside this program: agents in its own directory, the OpenSSH bundle under
+  // In `agents_dir` if that is given, otherwise beside this program: agents in its own directory,
+  // the OpenSSH bundle under
   // ../share/dstack/ssh-bundle. NOT_FOUND names what is missing and the flag.
   static absl::StatusOr<Paths> Find(const std::string& agents_dir);
 

@@ -44,10 +44,13 @@ struct AgentOptions {
   std::chrono::milliseconds shim_start_timeout{15'000};
   // For the runner to answer after its container's start.
   std::chrono::milliseconds runner_start_timeout = std::chrono::minutes(2);
-  // Added to the grace of a stop before the container is killed, and to that before the job is declared ended.
+  // Added to the grace of a stop before the container is killed, and to that before the job is
+  // declared ended.
   std::chrono::milliseconds stop_slack{15'000};
   // For the logs of a container that has ended.
   std::chrono::milliseconds log_delivery_timeout{30'000};
+  // The same when its command most likely never started.
+  std::chrono::milliseconds unstarted_log_timeout{5'000};
   // For a container to go by itself after everything was acknowledged.
   std::chrono::milliseconds leave_timeout{10'000};
   // A host that is to be given up and does not answer is forgotten after this.

@@ -1,9 +1,9 @@
-// HostDriver: the way to the host, from the first attempt to the shim's session and back after each failure.
+// HostDriver: the way to the host, from the first attempt to the shim's session and back after each
+// failure.
 
 #include <utility>
 
 #include "fmt/format.h"
-
 #include "libs/base/status.h"
 #include "libs/ssh/keys.h"
 #include "libs/telemetry/log.h"
@@ -29,7 +29,8 @@ bool IsRefusal(const absl::Status& status) {
 
 bool HostDriver::IsLocal() const {
   const auto& local = services_.options.local_host;
-  return local.has_value() && connection_.host.hostname == "127.0.0.1" && connection_.host.port == local->port;
+  return local.has_value() && connection_.host.hostname == "127.0.0.1" &&
+         connection_.host.port == local->port;
 }
 
 InstallRequest HostDriver::MakeInstallRequest() const {
@@ -68,8 +69,14 @@ void HostDriver::Connect() {
       if (attempt == attempt_) OnBroken(status);
     });
   };
-  std::shared_ptr<HostTransport> transport = services_.transports.Make(instance_, connection_, std::move(on_broken));
-  services_.connect_pool.Post([mailbox = mailbox_, this, attempt, transport, request = MakeInstallRequest(), stop = stop_.get_token(),
+  std::shared_ptr<HostTransport> transport =
+      services_.transports.Make(instance_, connection_, std::move(on_broken));
+  services_.connect_pool.Post([mailbox = mailbox_,
+                               this,
+                               attempt,
+                               transport,
+                               request = MakeInstallRequest(),
+                               stop = stop_.get_token(),
                                &installer = services_.installer] {
     Connected result;
     result.transport = transport;
@@ -86,7 +93,9 @@ void HostDriver::RecordHostKey(const std::string& key) {
   if (key.empty() || !connection_.host.host_key.empty()) return;
   connection_.host.host_key = key;
   const std::string fingerprint = ssh::Fingerprint(key).value_or("");
-  telemetry::Info("the key of a host is recorded", {{"instance_id", instance_.id}, {"host", instance_.hostname}, {"key", fingerprint}});
+  telemetry::Info(
+      "the key of a host is recorded",
+      {{"instance_id", instance_.id}, {"host", instance_.hostname}, {"key", fingerprint}});
   UpdateInstance([&](Instance& instance) {
     if (!instance.host_key.empty()) return false;
     instance.host_key = key;
@@ -100,7 +109,8 @@ void HostDriver::OnConnected(Connected result) {
   transport_ = std::move(result.transport);
   if (transport_ != nullptr) RecordHostKey(transport_->HostKey());
   if (!result.shim_socket.ok()) {
-    const bool is_hopeless = transport_ != nullptr && absl::IsFailedPrecondition(result.shim_socket.status());
+    const bool is_hopeless =
+        transport_ != nullptr && absl::IsFailedPrecondition(result.shim_socket.status());
     OnConnectionFailed(result.shim_socket.status(), is_hopeless);
     return;
   }
@@ -145,7 +155,8 @@ void HostDriver::OnShimSessionEnded(const absl::Status& status) {
     RetrySession(status);
     return;
   }
-  telemetry::Info("the session with a host broke", {{"instance_id", instance_.id}, {"host", instance_.hostname}, {"error", status}});
+  telemetry::Info("the session with a host broke",
+                  {{"instance_id", instance_.id}, {"host", instance_.hostname}, {"error", status}});
   OnBroken(status);
 }
 
@@ -159,12 +170,18 @@ void HostDriver::RetrySession(const absl::Status& status) {
     return;
   }
   state_ = State::kConnecting;
-  services_.connect_pool.Post([mailbox = mailbox_, this, attempt = attempt_, transport = transport_, status,
+  services_.connect_pool.Post([mailbox = mailbox_,
+                               this,
+                               attempt = attempt_,
+                               transport = transport_,
+                               status,
                                &installer = services_.installer] {
     const std::string log = installer.Diagnose(*transport);
     mailbox->Post([this, attempt, status, log] {
       if (attempt != attempt_ || state_ != State::kConnecting) return;
-      OnConnectionFailed(base::Annotate(status, "the shim does not answer{}{}", log.empty() ? "" : ": ", log), IsRefusal(status));
+      OnConnectionFailed(
+          base::Annotate(status, "the shim does not answer{}{}", log.empty() ? "" : ": ", log),
+          IsRefusal(status));
     });
   });
 }
@@ -199,16 +216,20 @@ void HostDriver::Disconnect() {
 void HostDriver::OnConnectionFailed(const absl::Status& status, bool is_hopeless) {
   Disconnect();
   if (stop_.stop_requested()) return;
-  telemetry::Warn("a host cannot be reached", {{"instance_id", instance_.id}, {"host", instance_.hostname}, {"error", status}});
+  telemetry::Warn("a host cannot be reached",
+                  {{"instance_id", instance_.id}, {"host", instance_.hostname}, {"error", status}});
   ScheduleConnect(connect_backoff_.Next());
   if (!WasSetUp()) {
     GiveUpIfOverdue(status, is_hopeless);
   } else {
     const std::string message(base::Message(status));
-    UpdateInstance([&message](Instance& instance) { return std::exchange(instance.status_message, message) != message; });
+    UpdateInstance([&message](Instance& instance) {
+      return std::exchange(instance.status_message, message) != message;
+    });
     const auto now = services_.clock.MonotonicNow();
     // After a start of this process nothing was up before; the first failure says enough.
-    if (!broken_since_.has_value() || now - *broken_since_ >= services_.options.unreachable_after) MarkUnreachable();
+    if (!broken_since_.has_value() || now - *broken_since_ >= services_.options.unreachable_after)
+      MarkUnreachable();
   }
   if (state_ != State::kStopped) ReloadInstance();
 }
@@ -218,28 +239,34 @@ void HostDriver::MarkUnreachable() {
   if (state_ == State::kReady || state_ == State::kStopped || instance_.is_unreachable) return;
   UpdateInstance([](Instance& instance) { return !std::exchange(instance.is_unreachable, true); });
   const absl::Status marked = services_.jobs.SetUnreachable(epoch(), true, services_.clock.Now());
-  if (!marked.ok()) telemetry::Warn("jobs cannot be marked as unreachable", {{"instance_id", instance_.id}, {"error", marked}});
+  if (!marked.ok())
+    telemetry::Warn("jobs cannot be marked as unreachable",
+                    {{"instance_id", instance_.id}, {"error", marked}});
   ReloadJobs();
 }
 
-// For a host that has never been set up: shows why, and ends it when it cannot work or the time is over.
+// For a host that has never been set up: shows why, and ends it when it cannot work or the time is
+// over.
 void HostDriver::GiveUpIfOverdue(const absl::Status& status, bool is_hopeless) {
   const std::string message(base::Message(status));
   const bool is_overdue =
-      has_attempted_ && services_.clock.Now() >= instance_.created_at + services_.options.provisioning_timeout;
+      has_attempted_ &&
+      services_.clock.Now() >= instance_.created_at + services_.options.provisioning_timeout;
   UpdateInstance([&](Instance& instance) {
     if (IsFinal(instance.status) || instance.status == INSTANCE_STATUS_TERMINATING) return false;
     const bool is_changed = std::exchange(instance.status_message, message) != message;
     if (!is_hopeless && !is_overdue) return is_changed;
     // What was installed already is removed on the way.
-    instance.status = state_ == State::kReady ? INSTANCE_STATUS_TERMINATING : INSTANCE_STATUS_TERMINATED;
-    instance.termination_reason =
-        is_hopeless ? INSTANCE_TERMINATION_REASON_ERROR : INSTANCE_TERMINATION_REASON_PROVISIONING_TIMEOUT;
+    instance.status =
+        state_ == State::kReady ? INSTANCE_STATUS_TERMINATING : INSTANCE_STATUS_TERMINATED;
+    instance.termination_reason = is_hopeless ? INSTANCE_TERMINATION_REASON_ERROR
+                                              : INSTANCE_TERMINATION_REASON_PROVISIONING_TIMEOUT;
     return true;
   });
   if (instance_.status == INSTANCE_STATUS_TERMINATING) Leave();
   if (!IsFinal(instance_.status) || state_ == State::kStopped) return;
-  telemetry::Warn("a host is given up", {{"instance_id", instance_.id}, {"host", instance_.hostname}, {"error", status}});
+  telemetry::Warn("a host is given up",
+                  {{"instance_id", instance_.id}, {"host", instance_.hostname}, {"error", status}});
   Abandon("the host was given up: " + message);
   Finish();
 }

@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "fmt/format.h"
-
 #include "libs/base/status.h"
 #include "libs/telemetry/log.h"
 
@@ -29,15 +28,18 @@ std::string RuntimeName(shim::v1::ContainerRuntime runtime) {
 }
 
 // Blocks that the host is divided into; an error in words when it cannot be.
-absl::StatusOr<std::uint32_t> TotalBlocks(std::uint32_t wanted, const common::v1::Resources& resources) {
+absl::StatusOr<std::uint32_t> TotalBlocks(std::uint32_t wanted,
+                                          const common::v1::Resources& resources) {
   const std::uint32_t cpus = std::max<std::uint32_t>(1, resources.cpus());
   const auto gpus = static_cast<std::uint32_t>(resources.gpus_size());
   if (wanted == 0) return gpus == 0 ? cpus : std::min(cpus, gpus);
   if (cpus % wanted != 0) {
-    return base::Invalid(fmt::format("blocks: {} does not divide the {} CPUs of the host", wanted, cpus));
+    return base::Invalid(
+        fmt::format("blocks: {} does not divide the {} CPUs of the host", wanted, cpus));
   }
   if (gpus % wanted != 0) {
-    return base::Invalid(fmt::format("blocks: {} does not divide the {} GPUs of the host", wanted, gpus));
+    return base::Invalid(
+        fmt::format("blocks: {} does not divide the {} GPUs of the host", wanted, gpus));
   }
   return wanted;
 }
@@ -104,7 +106,8 @@ void HostDriver::Sweep() {
 bool HostDriver::ReloadJobs() {
   auto rows = services_.jobs.LoadOfHost(instance_.id);
   if (!rows.ok()) {
-    telemetry::Warn("the jobs of a host cannot be loaded", {{"instance_id", instance_.id}, {"error", rows.status()}});
+    telemetry::Warn("the jobs of a host cannot be loaded",
+                    {{"instance_id", instance_.id}, {"error", rows.status()}});
     executor_.PostAfter(kStoreRetry, [this] { Wake(); });
     // The first attempt to connect does not wait for it: jobs come with the next reload.
     return true;
@@ -115,7 +118,8 @@ bool HostDriver::ReloadJobs() {
     present.insert(id);
     auto& driver = jobs_[id];
     if (driver == nullptr) {
-      driver = std::make_shared<JobDriver>(services_, static_cast<JobHost&>(*this), executor_, mailbox_, std::move(row));
+      driver = std::make_shared<JobDriver>(
+          services_, static_cast<JobHost&>(*this), executor_, mailbox_, std::move(row));
       const auto stranger = strangers_.find(id);
       if (stranger != strangers_.end()) {
         driver->OnTaskStatus(stranger->second);
@@ -191,7 +195,8 @@ void HostDriver::OnCommandFailed(const shim::v1::CommandFailed& failure) {
   DropReleased();
 }
 
-// Tasks that no job of this host stands for: late containers of jobs that were given up, or of runs that were deleted.
+// Tasks that no job of this host stands for: late containers of jobs that were given up, or of runs
+// that were deleted.
 void HostDriver::FenceStrangers() {
   const auto strangers = strangers_;
   for (const auto& [id, status] : strangers) {
@@ -211,7 +216,8 @@ void HostDriver::Fence(const shim::v1::TaskStatus& status) {
   if (status.state() == shim::v1::TASK_STATE_TERMINATED) {
     request.mutable_remove_task()->set_task_id(status.task_id());
   } else {
-    telemetry::Info("a task without a job is ended", {{"instance_id", instance_.id}, {"task_id", status.task_id()}});
+    telemetry::Info("a task without a job is ended",
+                    {{"instance_id", instance_.id}, {"task_id", status.task_id()}});
     request.mutable_terminate_task()->set_task_id(status.task_id());
     request.mutable_terminate_task()->set_message("no job stands for this task");
   }
@@ -228,7 +234,9 @@ void HostDriver::OnSyncDone() {
   if (state_ != State::kReady) return;
   // Clears the mark on jobs as well, before they are read.
   const absl::Status cleared = services_.jobs.SetUnreachable(epoch(), false, services_.clock.Now());
-  if (!cleared.ok()) telemetry::Warn("jobs cannot be marked as reachable", {{"instance_id", instance_.id}, {"error", cleared}});
+  if (!cleared.ok())
+    telemetry::Warn("jobs cannot be marked as reachable",
+                    {{"instance_id", instance_.id}, {"error", cleared}});
   ReloadJobs();
   if (state_ == State::kReady) FenceStrangers();
 }
@@ -247,7 +255,8 @@ bool HostDriver::UpdateInstance(const InstanceStore::Change& change) {
   if (base::Reason(stored.status()) == "LEASE_LOST") {
     OnLeaseLost();
   } else {
-    telemetry::Warn("a host's state cannot be stored", {{"instance_id", instance_.id}, {"error", stored.status()}});
+    telemetry::Warn("a host's state cannot be stored",
+                    {{"instance_id", instance_.id}, {"error", stored.status()}});
   }
   return false;
 }
@@ -259,7 +268,8 @@ void HostDriver::StoreFacts() {
     return;
   }
   const bool is_stored = UpdateInstance([this, total = *blocks](Instance& instance) {
-    if (instance.status == INSTANCE_STATUS_PENDING || instance.status == INSTANCE_STATUS_PROVISIONING) {
+    if (instance.status == INSTANCE_STATUS_PENDING ||
+        instance.status == INSTANCE_STATUS_PROVISIONING) {
       instance.status = instance.busy_blocks > 0 ? INSTANCE_STATUS_BUSY : INSTANCE_STATUS_IDLE;
     }
     instance.resources = facts_.resources();
@@ -278,7 +288,8 @@ void HostDriver::StoreFacts() {
 }
 
 bool HostDriver::WasSetUp() const {
-  return instance_.status != INSTANCE_STATUS_PENDING && instance_.status != INSTANCE_STATUS_PROVISIONING && instance_.resources.has_value();
+  return instance_.status != INSTANCE_STATUS_PENDING &&
+         instance_.status != INSTANCE_STATUS_PROVISIONING && instance_.resources.has_value();
 }
 
 void HostDriver::ReloadInstance() {
@@ -312,7 +323,8 @@ void HostDriver::Leave() {
     MarkTerminated(instance_.termination_reason, instance_.status_message);
   } else if (now >= deadline) {
     Abandon("the host was given up");
-    MarkTerminated(instance_.termination_reason, "the host did not answer: what was installed on it is left there");
+    MarkTerminated(instance_.termination_reason,
+                   "the host did not answer: what was installed on it is left there");
   } else if (!is_leave_watched_) {
     is_leave_watched_ = true;
     executor_.PostAfter(deadline - now, [this] {
@@ -324,7 +336,11 @@ void HostDriver::Leave() {
 
 void HostDriver::Uninstall() {
   state_ = State::kLeaving;
-  services_.connect_pool.Post([mailbox = mailbox_, this, transport = transport_, request = MakeInstallRequest(), stop = stop_.get_token(),
+  services_.connect_pool.Post([mailbox = mailbox_,
+                               this,
+                               transport = transport_,
+                               request = MakeInstallRequest(),
+                               stop = stop_.get_token(),
                                &installer = services_.installer] {
     absl::Status status = installer.Uninstall(*transport, request, stop);
     mailbox->Post([this, status] { OnLeft(status); });
@@ -333,19 +349,25 @@ void HostDriver::Uninstall() {
 
 void HostDriver::OnLeft(const absl::Status& status) {
   if (state_ != State::kLeaving) return;
-  if (!status.ok()) telemetry::Warn("a host could not be cleaned up", {{"instance_id", instance_.id}, {"error", status}});
-  MarkTerminated(instance_.termination_reason, status.ok() ? "" : std::string(base::Message(status)));
+  if (!status.ok())
+    telemetry::Warn("a host could not be cleaned up",
+                    {{"instance_id", instance_.id}, {"error", status}});
+  MarkTerminated(instance_.termination_reason,
+                 status.ok() ? "" : std::string(base::Message(status)));
 }
 
 void HostDriver::MarkTerminated(InstanceTerminationReason reason, const std::string& message) {
   const bool is_stored = UpdateInstance([reason, &message](Instance& instance) {
     instance.status = INSTANCE_STATUS_TERMINATED;
-    if (instance.termination_reason == INSTANCE_TERMINATION_REASON_UNSPECIFIED) instance.termination_reason = reason;
+    if (instance.termination_reason == INSTANCE_TERMINATION_REASON_UNSPECIFIED)
+      instance.termination_reason = reason;
     if (!message.empty()) instance.status_message = message;
     return true;
   });
   if (is_stored) {
-    telemetry::Info("a host is gone", {{"instance_id", instance_.id}, {"host", instance_.hostname}, {"message", message}});
+    telemetry::Info(
+        "a host is gone",
+        {{"instance_id", instance_.id}, {"host", instance_.hostname}, {"message", message}});
     Finish();
     return;
   }

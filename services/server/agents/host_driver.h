@@ -17,9 +17,10 @@
 
 namespace dstack::server {
 
-// Drives one host that this replica owns, from the claim until the host is gone or somebody else owns it: connects, installs the agents,
-// keeps a session with the shim, and one JobDriver for each job that holds blocks. Everything happens on an executor of its own; the public
-// methods only post and are thread-safe.
+// Drives one host that this replica owns, from the claim until the host is gone or somebody else
+// owns it: connects, installs the agents, keeps a session with the shim, and one JobDriver for each
+// job that holds blocks. Everything happens on an executor of its own; the public methods only post
+// and are thread-safe.
 class HostDriver final : private JobHost, private ShimSession::Events {
  public:
   // `services` outlives the object.
@@ -43,7 +44,7 @@ class HostDriver final : private JobHost, private ShimSession::Events {
     kConnecting,  // connection and installation, on the connect pool
     kOpening,     // the shim's session
     kReady,
-    kLeaving,     // uninstalling, on the connect pool
+    kLeaving,  // uninstalling, on the connect pool
     kStopped,
   };
 

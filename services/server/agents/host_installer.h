@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-
 #include "services/server/agents/agent_bundle.h"
 #include "services/server/agents/host_transport.h"
 
@@ -25,16 +24,22 @@ struct InstallRequest {
 class HostInstaller {
  public:
   virtual ~HostInstaller() = default;
-  // Idempotent; running jobs are never disturbed. Returns the path of the shim's socket on the host, which may take a moment to answer.
-  // FAILED_PRECONDITION for a host that can never work (operating system, architecture, missing tools); anything else may be tried again.
-  virtual absl::StatusOr<std::string> Install(HostTransport& transport, const InstallRequest& request, std::stop_token stop) = 0;
+  // Idempotent; running jobs are never disturbed. Returns the path of the shim's socket on the
+  // host, which may take a moment to answer. FAILED_PRECONDITION for a host that can never work
+  // (operating system, architecture, missing tools); anything else may be tried again.
+  virtual absl::StatusOr<std::string> Install(HostTransport& transport,
+                                              const InstallRequest& request,
+                                              std::stop_token stop) = 0;
   // Why the shim does not answer, from its log on the host; empty when that says nothing.
   virtual std::string Diagnose(HostTransport& transport) = 0;
   // Stops the shim and removes everything of ours, the key last. OK when nothing is there.
-  virtual absl::Status Uninstall(HostTransport& transport, const InstallRequest& request, std::stop_token stop) = 0;
+  virtual absl::Status Uninstall(HostTransport& transport,
+                                 const InstallRequest& request,
+                                 std::stop_token stop) = 0;
 };
 
-// The real one: shell scripts over the transport. Everything lies in ~/.dstack/hosts/<server id>/ of the login user.
+// The real one: shell scripts over the transport. Everything lies in ~/.dstack/hosts/<server id>/
+// of the login user.
 class AgentInstaller final : public HostInstaller {
  public:
   struct Options {
@@ -43,19 +48,31 @@ class AgentInstaller final : public HostInstaller {
     std::string base_image;
   };
   // `bundle` outlives the object.
-  AgentInstaller(AgentBundle& bundle, Options options) : bundle_(bundle), options_(std::move(options)) {}
+  AgentInstaller(AgentBundle& bundle, Options options)
+      : bundle_(bundle), options_(std::move(options)) {}
 
-  absl::StatusOr<std::string> Install(HostTransport& transport, const InstallRequest& request, std::stop_token stop) override;
+  absl::StatusOr<std::string> Install(HostTransport& transport,
+                                      const InstallRequest& request,
+                                      std::stop_token stop) override;
   std::string Diagnose(HostTransport& transport) override;
-  absl::Status Uninstall(HostTransport& transport, const InstallRequest& request, std::stop_token stop) override;
+  absl::Status Uninstall(HostTransport& transport,
+                         const InstallRequest& request,
+                         std::stop_token stop) override;
 
  private:
   struct Probe;
-  absl::StatusOr<Probe> ProbeHost(HostTransport& transport, const InstallRequest& request, const AgentBundle::Files& files,
+  absl::StatusOr<Probe> ProbeHost(HostTransport& transport,
+                                  const InstallRequest& request,
+                                  const AgentBundle::Files& files,
                                   std::stop_token stop);
-  absl::Status Upload(HostTransport& transport, const AgentFile& file, const Probe& probe, std::stop_token stop);
+  absl::Status Upload(HostTransport& transport,
+                      const AgentFile& file,
+                      const Probe& probe,
+                      std::stop_token stop);
   // Text of the script that becomes the shim.
-  std::string StartScript(const InstallRequest& request, const AgentBundle::Files& files, const Probe& probe) const;
+  std::string StartScript(const InstallRequest& request,
+                          const AgentBundle::Files& files,
+                          const Probe& probe) const;
 
   AgentBundle& bundle_;
   const Options options_;

@@ -1,11 +1,11 @@
 #pragma once
 
-// Shell scripts that run on hosts. They take all data as arguments ($1, $2, ...) or on standard input and are never put together from
-// data. POSIX sh with coreutils or busybox.
+// Shell scripts that run on hosts. They take all data as arguments ($1, $2, ...) or on standard
+// input and are never put together from data. POSIX sh with coreutils or busybox.
 namespace dstack::server::scripts {
 
-// $1 server id, $2 versioned shim, $3 versioned runner, $4 versioned ssh bundle or "", $5 public key without comment or "".
-// Prints name=value lines. Adds the key when it is missing.
+// $1 server id, $2 versioned shim, $3 versioned runner, $4 versioned ssh bundle or "", $5 public
+// key without comment or "". Prints name=value lines. Adds the key when it is missing.
 inline constexpr const char* kProbe = R"sh(
 set -u
 dir="$HOME/.dstack/hosts/$1"
@@ -64,8 +64,9 @@ chmod 755 "$tmp"
 [ -d "$1/$2" ] || mv "$tmp" "$1/$2"
 )sh";
 
-// Makes the shim run as the start script on standard input says. $1 directory, $2 unit name or "" without systemd.
-// A shim that runs with the same script is left alone; another one is stopped first, which its jobs do not notice.
+// Makes the shim run as the start script on standard input says. $1 directory, $2 unit name or ""
+// without systemd. A shim that runs with the same script is left alone; another one is stopped
+// first, which its jobs do not notice.
 inline constexpr const char* kStart = R"sh(
 set -eu
 umask 077

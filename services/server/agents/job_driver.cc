@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "fmt/format.h"
-
 #include "libs/base/status.h"
 #include "libs/failpoint/failpoint.h"
 #include "libs/telemetry/log.h"
@@ -24,7 +23,9 @@ constexpr milliseconds kProgressInterval{1'000};
 // The end of the logs follows the end of the command closely: waiting for it saves a transaction.
 constexpr milliseconds kLogEndWait{15};
 
-shim::v1::SessionRequest TerminateRequest(const std::string& task_id, milliseconds grace, const std::string& message) {
+shim::v1::SessionRequest TerminateRequest(const std::string& task_id,
+                                          milliseconds grace,
+                                          const std::string& message) {
   shim::v1::SessionRequest request;
   shim::v1::TerminateTaskCommand* command = request.mutable_terminate_task();
   command->set_task_id(task_id);
@@ -37,7 +38,11 @@ shim::v1::SessionRequest TerminateRequest(const std::string& task_id, millisecon
 
 }  // namespace
 
-JobDriver::JobDriver(AgentServices& services, JobHost& host, exec::TimedExecutor& executor, std::shared_ptr<Mailbox> mailbox, JobAndRun row)
+JobDriver::JobDriver(AgentServices& services,
+                     JobHost& host,
+                     exec::TimedExecutor& executor,
+                     std::shared_ptr<Mailbox> mailbox,
+                     JobAndRun row)
     : services_(services),
       host_(host),
       executor_(executor),
@@ -60,7 +65,8 @@ void JobDriver::SetRow(JobAndRun row) {
 
 void JobDriver::OnTaskStatus(const shim::v1::TaskStatus& status) {
   if (reports_.task.has_value() && status.revision() < reports_.task->revision()) return;
-  const bool was_pulling = reports_.task.has_value() && reports_.task->state() == shim::v1::TASK_STATE_PULLING;
+  const bool was_pulling =
+      reports_.task.has_value() && reports_.task->state() == shim::v1::TASK_STATE_PULLING;
   reports_.task = status;
   if (was_pulling && status.state() == shim::v1::TASK_STATE_PULLING) {
     // Progress comes many times a second; the row follows once a second.
@@ -85,7 +91,9 @@ void JobDriver::OnTaskRemoved() {
 }
 
 void JobDriver::OnCommandFailed(const shim::v1::CommandFailed& failure) {
-  telemetry::Warn("the shim refused a command", {{"job_id", job_.id}, {"reason", failure.reason()}, {"message", failure.message()}});
+  telemetry::Warn(
+      "the shim refused a command",
+      {{"job_id", job_.id}, {"reason", failure.reason()}, {"message", failure.message()}});
   if (is_submitted_ && !reports_.task.has_value()) {
     EndBy(JOB_TERMINATION_REASON_EXECUTOR_ERROR, "the host refused the task: " + failure.message());
     EndLogs();
@@ -148,8 +156,9 @@ bool JobDriver::Flush() {
   if (!ApplyReports(reports_, services_.clock.Now(), changed)) return true;
   if (AwaitsLogEnd()) return false;
   const TimePoint now = services_.clock.Now();
-  auto stored = services_.jobs.Update(host_.epoch(), job_.id, now,
-                                      [this, now](Job& job) { return ApplyReports(reports_, now, job); });
+  auto stored = services_.jobs.Update(host_.epoch(), job_.id, now, [this, now](Job& job) {
+    return ApplyReports(reports_, now, job);
+  });
   FAILPOINT("server.job_report_stored");
   if (!stored.ok()) {
     OnFlushFailed(stored.status());
@@ -167,7 +176,8 @@ void JobDriver::OnFlushFailed(const absl::Status& status) {
     is_forgotten_ = true;
     CloseLink();
   } else {
-    telemetry::Warn("a job's state cannot be stored, trying again", {{"job_id", job_.id}, {"error", status}});
+    telemetry::Warn("a job's state cannot be stored, trying again",
+                    {{"job_id", job_.id}, {"error", status}});
     WakeAt(Now() + kFlushRetry);
   }
 }
@@ -176,7 +186,8 @@ void JobDriver::OnFlushFailed(const absl::Status& status) {
 void JobDriver::DriveSilent() {
   if (IsFinal(job_.status)) return;
   if (job_.status == JOB_STATUS_TERMINATING) {
-    if (!stop_deadline_.has_value()) stop_deadline_ = Now() + Grace() + services_.options.stop_slack;
+    if (!stop_deadline_.has_value())
+      stop_deadline_ = Now() + Grace() + services_.options.stop_slack;
     if (!IsDue(stop_deadline_)) return;
     EndBy(job_.termination_reason, job_.termination_message);
     EndLogs();
@@ -186,7 +197,8 @@ void JobDriver::DriveSilent() {
   if (!job_.unreachable_since.has_value()) return;
   milliseconds limit = HostLostAfter(run_.spec);
   if (limit == milliseconds(0)) limit = services_.options.host_lost_after;
-  const auto silent = std::chrono::duration_cast<milliseconds>(services_.clock.Now() - *job_.unreachable_since);
+  const auto silent =
+      std::chrono::duration_cast<milliseconds>(services_.clock.Now() - *job_.unreachable_since);
   if (silent < limit) {
     WakeAt(Now() + (limit - silent));
     return;
@@ -216,9 +228,11 @@ void JobDriver::Submit() {
   std::vector<std::string> keys;
   const auto user_key = services_.identities.LoadUserKey(run_.user_id);
   if (user_key.ok() && !user_key->public_key.empty()) keys.push_back(user_key->public_key);
-  if (!host_.connection().project_public_key.empty()) keys.push_back(host_.connection().project_public_key);
+  if (!host_.connection().project_public_key.empty())
+    keys.push_back(host_.connection().project_public_key);
   shim::v1::SessionRequest request;
-  *request.mutable_submit_task()->mutable_spec() = BuildTaskSpec(run_, job_, RunnerToken(services_.token_key, job_.id), keys);
+  *request.mutable_submit_task()->mutable_spec() =
+      BuildTaskSpec(run_, job_, RunnerToken(services_.token_key, job_.id), keys);
   is_submitted_ = true;
   is_fresh_ = true;
   FAILPOINT("server.before_submit");
@@ -235,7 +249,9 @@ void JobDriver::DriveLiveTask() {
     DriveStop();
     if (IsFinal(job_.status)) return;
   }
-  if (reports_.task->state() != shim::v1::TASK_STATE_RUNNING || reports_.task->runner_socket().empty()) return;
+  if (reports_.task->state() != shim::v1::TASK_STATE_RUNNING ||
+      reports_.task->runner_socket().empty())
+    return;
   if (IsRunnerFinished() && AreLogsOverdue()) {
     EndLogs();
     if (Flush()) WakeAt(Now());
@@ -250,14 +266,18 @@ void JobDriver::DriveLiveTask() {
 bool JobDriver::AreLogsOverdue() {
   if (reports_.logs_ended) return false;
   if (!logs_deadline_.has_value() || (link_ != nullptr && link_->is_up())) {
-    logs_deadline_ = Now() + services_.options.log_delivery_timeout;
+    const AgentOptions& options = services_.options;
+    logs_deadline_ =
+        Now() + (MayHaveStarted() ? options.log_delivery_timeout : options.unstarted_log_timeout);
   }
   if (!IsDue(logs_deadline_)) return false;
-  telemetry::Warn("the last logs of a job did not arrive", {{"job_id", job_.id}, {"error", link_error_}});
+  telemetry::Warn("the last logs of a job did not arrive",
+                  {{"job_id", job_.id}, {"error", link_error_}});
   return true;
 }
 
-// The job has ended and its container has not: it leaves by itself once that is acknowledged, otherwise it is killed.
+// The job has ended and its container has not: it leaves by itself once that is acknowledged,
+// otherwise it is killed.
 void JobDriver::LeaveOrFence() {
   if (link_ != nullptr && link_->is_up() && reports_.logs_ended && !is_end_acked_) {
     is_end_acked_ = true;
@@ -297,7 +317,8 @@ void JobDriver::DriveStop() {
       Terminate(grace, Name(job_.termination_reason));
     }
   }
-  if (IsDue(stop_deadline_) && !std::exchange(is_kill_sent_, true)) Terminate(milliseconds(0), "the job did not stop in time");
+  if (IsDue(stop_deadline_) && !std::exchange(is_kill_sent_, true))
+    Terminate(milliseconds(0), "the job did not stop in time");
   if (!IsDue(end_deadline_)) return;
   // Neither runner nor shim can end it. The blocks stay taken until the task is gone.
   EndBy(job_.termination_reason, job_.termination_message);
@@ -365,10 +386,12 @@ void JobDriver::WatchRunnerStart() {
     runner_deadline_.reset();
     return;
   }
-  if (!runner_deadline_.has_value()) runner_deadline_ = Now() + services_.options.runner_start_timeout;
+  if (!runner_deadline_.has_value())
+    runner_deadline_ = Now() + services_.options.runner_start_timeout;
   if (job_.status == JOB_STATUS_TERMINATING || !IsDue(runner_deadline_)) return;
   EndBy(JOB_TERMINATION_REASON_WAITING_RUNNER_LIMIT_EXCEEDED,
-        fmt::format("the runner did not answer for {} s: {}", services_.options.runner_start_timeout.count() / 1000,
+        fmt::format("the runner did not answer for {} s: {}",
+                    services_.options.runner_start_timeout.count() / 1000,
                     base::Message(link_error_)));
   if (Flush()) WakeAt(Now());
 }
@@ -380,7 +403,9 @@ void JobDriver::OnRunnerStatus(const runner::v1::JobStatus& status) {
   Drive();
 }
 
-absl::StatusOr<std::string> JobDriver::LoadArchive(const std::string& digest) { return services_.files.Get(run_.user_id, digest); }
+absl::StatusOr<std::string> JobDriver::LoadArchive(const std::string& digest) {
+  return services_.files.Get(run_.user_id, digest);
+}
 
 void JobDriver::OnJobRefused(const std::string& message) {
   EndBy(JOB_TERMINATION_REASON_EXECUTOR_ERROR, message);

@@ -29,12 +29,17 @@ class JobHost {
   virtual void OnLeaseLost() = 0;
 };
 
-// Drives one job that holds blocks of a host until they are given back: submits the task, starts the command through the runner, stops and
-// removes it, and writes what the agents report into the job's row. What it holds in memory can be lost at any time: a new driver goes on
-// from the row and from what the agents report. Belongs to the host's executor.
+// Drives one job that holds blocks of a host until they are given back: submits the task, starts
+// the command through the runner, stops and removes it, and writes what the agents report into the
+// job's row. What it holds in memory can be lost at any time: a new driver goes on from the row and
+// from what the agents report. Belongs to the host's executor.
 class JobDriver final : public RunnerLink::Events, public std::enable_shared_from_this<JobDriver> {
  public:
-  JobDriver(AgentServices& services, JobHost& host, exec::TimedExecutor& executor, std::shared_ptr<Mailbox> mailbox, JobAndRun row);
+  JobDriver(AgentServices& services,
+            JobHost& host,
+            exec::TimedExecutor& executor,
+            std::shared_ptr<Mailbox> mailbox,
+            JobAndRun row);
   ~JobDriver() override;
 
   // The row was read again.
@@ -87,7 +92,9 @@ class JobDriver final : public RunnerLink::Events, public std::enable_shared_fro
 
   bool MayHaveStarted() const;
   bool IsRunnerFinished() const;
-  std::chrono::milliseconds Grace() const { return job_.stop_grace.value_or(std::chrono::milliseconds(0)); }
+  std::chrono::milliseconds Grace() const {
+    return job_.stop_grace.value_or(std::chrono::milliseconds(0));
+  }
   base::MonotonicTime Now() const { return services_.clock.MonotonicNow(); }
   // Drive() is called again at that time at the latest.
   void WakeAt(base::MonotonicTime time);

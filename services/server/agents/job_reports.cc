@@ -20,10 +20,12 @@ JobEnd EndOfCommand(const runner::v1::JobStatus& status) {
   }
   switch (status.finish_reason()) {
     case runner::v1::FINISH_REASON_EXITED:
-      end.reason = end.exit_status == 0 ? JOB_TERMINATION_REASON_DONE_BY_RUNNER : JOB_TERMINATION_REASON_CONTAINER_EXITED_WITH_ERROR;
+      end.reason = end.exit_status == 0 ? JOB_TERMINATION_REASON_DONE_BY_RUNNER
+                                        : JOB_TERMINATION_REASON_CONTAINER_EXITED_WITH_ERROR;
       break;
     case runner::v1::FINISH_REASON_STOPPED:
-      // Somebody else than the server stopped it, for example with the engine's own tool; a stop by the server has its reason already.
+      // Somebody else than the server stopped it, for example with the engine's own tool; a stop by
+      // the server has its reason already.
       end.reason = JOB_TERMINATION_REASON_CONTAINER_EXITED_WITH_ERROR;
       if (end.message.empty()) end.message = "the container was stopped on the host";
       break;
@@ -32,7 +34,8 @@ JobEnd EndOfCommand(const runner::v1::JobStatus& status) {
       break;
     case runner::v1::FINISH_REASON_LOST:
       end.reason = JOB_TERMINATION_REASON_CONTAINER_EXITED_WITH_ERROR;
-      if (end.message.empty()) end.message = "the container ended before the end of the command was seen";
+      if (end.message.empty())
+        end.message = "the container ended before the end of the command was seen";
       break;
     default:
       end.reason = JOB_TERMINATION_REASON_EXECUTOR_ERROR;
@@ -61,7 +64,8 @@ JobEnd EndOfTask(const shim::v1::TaskStatus& status) {
     default:
       // Status 0 of the container says nothing about a command whose end nobody reported.
       end.reason = JOB_TERMINATION_REASON_CONTAINER_EXITED_WITH_ERROR;
-      if (end.message.empty()) end.message = "the container ended and its runner did not report the end of the command";
+      if (end.message.empty())
+        end.message = "the container ended and its runner did not report the end of the command";
       break;
   }
   if (status.is_oom_killed()) end.message = "the container ran out of memory";
@@ -112,9 +116,11 @@ void ApplyRunner(const JobReports& reports, TimePoint now, Job& job) {
   if (runner.revision() < job.runner_revision) return;
   job.runner_revision = runner.revision();
   if (runner.state() < runner::v1::JOB_STATE_RUNNING) return;
-  if (!job.running_at.has_value() && runner.state() != runner::v1::JOB_STATE_FINISHED) job.running_at = now;
+  if (!job.running_at.has_value() && runner.state() != runner::v1::JOB_STATE_FINISHED)
+    job.running_at = now;
   if (runner.state() == runner::v1::JOB_STATE_FINISHED) return;
-  if (job.status == JOB_STATUS_PROVISIONING || job.status == JOB_STATUS_PULLING) job.status = JOB_STATUS_RUNNING;
+  if (job.status == JOB_STATUS_PROVISIONING || job.status == JOB_STATUS_PULLING)
+    job.status = JOB_STATUS_RUNNING;
   job.pull_progress.reset();
   job.ssh_port = SshPortOf(reports);
 }
@@ -133,10 +139,11 @@ bool Differs(const Job& a, const Job& b) {
   const auto text = [](const std::optional<ImagePullProgress>& progress) {
     return progress.has_value() ? progress->SerializeAsString() : std::string();
   };
-  return a.status != b.status || a.termination_reason != b.termination_reason || a.termination_message != b.termination_message ||
-         a.exit_status != b.exit_status || a.is_released != b.is_released || a.running_at != b.running_at ||
-         a.finished_at != b.finished_at || a.ssh_port != b.ssh_port || a.logs_ended != b.logs_ended ||
-         text(a.pull_progress) != text(b.pull_progress);
+  return a.status != b.status || a.termination_reason != b.termination_reason ||
+         a.termination_message != b.termination_message || a.exit_status != b.exit_status ||
+         a.is_released != b.is_released || a.running_at != b.running_at ||
+         a.finished_at != b.finished_at || a.ssh_port != b.ssh_port ||
+         a.logs_ended != b.logs_ended || text(a.pull_progress) != text(b.pull_progress);
 }
 
 }  // namespace
@@ -144,12 +151,14 @@ bool Differs(const Job& a, const Job& b) {
 std::optional<JobEnd> EndOf(const JobReports& reports) {
   if (IsFinished(reports.runner)) {
     JobEnd end = EndOfCommand(*reports.runner);
-    if (reports.task.has_value() && reports.task->is_oom_killed()) end.message = "the container ran out of memory";
+    if (reports.task.has_value() && reports.task->is_oom_killed())
+      end.message = "the container ran out of memory";
     return end;
   }
   // Only once its logs are in: the runner's own word may still come with them.
   if (IsTerminated(reports.task) && reports.logs_ended) return EndOfTask(*reports.task);
-  if (reports.verdict.has_value()) return JobEnd{reports.verdict->reason, reports.verdict->message, std::nullopt};
+  if (reports.verdict.has_value())
+    return JobEnd{reports.verdict->reason, reports.verdict->message, std::nullopt};
   return std::nullopt;
 }
 
@@ -160,7 +169,8 @@ bool ApplyReports(const JobReports& reports, TimePoint now, Job& job) {
     if (reports.runner.has_value()) ApplyRunner(reports, now, job);
     if (const auto end = EndOf(reports); end.has_value()) ApplyEnd(*end, job);
     const bool is_over = EndOf(reports).has_value() || reports.is_task_gone;
-    if (job.status == JOB_STATUS_TERMINATING && is_over && (reports.logs_ended || reports.is_task_gone)) {
+    if (job.status == JOB_STATUS_TERMINATING && is_over &&
+        (reports.logs_ended || reports.is_task_gone)) {
       job.logs_ended = true;
       job.status = FinalStatusOf(job.termination_reason);
       job.finished_at = now;

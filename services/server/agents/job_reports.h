@@ -10,7 +10,8 @@
 
 namespace dstack::server {
 
-// What is known of a job from its host. Gathered by the job's driver, applied to the stored row by ApplyReports.
+// What is known of a job from its host. Gathered by the job's driver, applied to the stored row by
+// ApplyReports.
 struct JobReports {
   // Newest status of the task; absent while the shim does not know it.
   std::optional<shim::v1::TaskStatus> task;
@@ -35,12 +36,13 @@ struct JobEnd {
   std::optional<std::int32_t> exit_status;
 };
 
-// The end that the reports tell; absent while the job goes on. The runner knows best how the command ended, then the shim how the
-// container did, then the driver's verdict.
+// The end that the reports tell; absent while the job goes on. The runner knows best how the
+// command ended, then the shim how the container did, then the driver's verdict.
 std::optional<JobEnd> EndOf(const JobReports& reports);
 
-// Brings the row up to the reports; true if it changed. Pure; applying the same reports again changes nothing, and neither do reports with
-// a revision below the applied one. A reason that is there already stays: whoever asked for the end first has named it.
+// Brings the row up to the reports; true if it changed. Pure; applying the same reports again
+// changes nothing, and neither do reports with a revision below the applied one. A reason that is
+// there already stays: whoever asked for the end first has named it.
 bool ApplyReports(const JobReports& reports, TimePoint now, Job& job);
 
 }  // namespace dstack::server

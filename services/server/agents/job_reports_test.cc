@@ -85,42 +85,60 @@ TEST_CASE("ends and what they mean") {
     std::optional<std::int32_t> exit_status;
   };
   const std::vector<Case> cases = {
-      {"exit 3", [](JobReports& r) { r.runner = Exited(3); }, JOB_STATUS_FAILED, JOB_TERMINATION_REASON_CONTAINER_EXITED_WITH_ERROR, 3},
+      {"exit 3",
+       [](JobReports& r) { r.runner = Exited(3); },
+       JOB_STATUS_FAILED,
+       JOB_TERMINATION_REASON_CONTAINER_EXITED_WITH_ERROR,
+       3},
       {"signal 9",
        [](JobReports& r) {
          r.runner = Exited(0);
          r.runner->clear_exit_status();
          r.runner->set_signal(9);
        },
-       JOB_STATUS_FAILED, JOB_TERMINATION_REASON_CONTAINER_EXITED_WITH_ERROR, 137},
+       JOB_STATUS_FAILED,
+       JOB_TERMINATION_REASON_CONTAINER_EXITED_WITH_ERROR,
+       137},
       {"too long",
        [](JobReports& r) {
          r.runner = Exited(0);
          r.runner->set_finish_reason(runner::v1::FINISH_REASON_MAX_DURATION_EXCEEDED);
        },
-       JOB_STATUS_TERMINATED, JOB_TERMINATION_REASON_MAX_DURATION_EXCEEDED, 0},
+       JOB_STATUS_TERMINATED,
+       JOB_TERMINATION_REASON_MAX_DURATION_EXCEEDED,
+       0},
       {"cannot start",
        [](JobReports& r) {
          r.runner = Runner(2, runner::v1::JOB_STATE_FINISHED);
          r.runner->set_finish_reason(runner::v1::FINISH_REASON_EXECUTOR_ERROR);
        },
-       JOB_STATUS_FAILED, JOB_TERMINATION_REASON_EXECUTOR_ERROR, std::nullopt},
+       JOB_STATUS_FAILED,
+       JOB_TERMINATION_REASON_EXECUTOR_ERROR,
+       std::nullopt},
       {"no image",
        [](JobReports& r) {
          r.task = Task(3, shim::v1::TASK_STATE_TERMINATED);
          r.task->set_termination_reason(shim::v1::TASK_TERMINATION_REASON_CREATING_CONTAINER_ERROR);
        },
-       JOB_STATUS_FAILED, JOB_TERMINATION_REASON_CREATING_CONTAINER_ERROR, std::nullopt},
+       JOB_STATUS_FAILED,
+       JOB_TERMINATION_REASON_CREATING_CONTAINER_ERROR,
+       std::nullopt},
       {"container ended alone, even with status 0",
        [](JobReports& r) {
          r.task = Task(6, shim::v1::TASK_STATE_TERMINATED);
          r.task->set_termination_reason(shim::v1::TASK_TERMINATION_REASON_DONE_BY_RUNNER);
          r.task->set_exit_status(0);
        },
-       JOB_STATUS_FAILED, JOB_TERMINATION_REASON_CONTAINER_EXITED_WITH_ERROR, 0},
+       JOB_STATUS_FAILED,
+       JOB_TERMINATION_REASON_CONTAINER_EXITED_WITH_ERROR,
+       0},
       {"verdict",
-       [](JobReports& r) { r.verdict = {JOB_TERMINATION_REASON_INSTANCE_UNREACHABLE, "silent"}; },
-       JOB_STATUS_FAILED, JOB_TERMINATION_REASON_INSTANCE_UNREACHABLE, std::nullopt},
+       [](JobReports& r) {
+         r.verdict = {JOB_TERMINATION_REASON_INSTANCE_UNREACHABLE, "silent"};
+       },
+       JOB_STATUS_FAILED,
+       JOB_TERMINATION_REASON_INSTANCE_UNREACHABLE,
+       std::nullopt},
   };
   for (const Case& c : cases) {
     INFO(c.name);

@@ -7,7 +7,8 @@
 
 namespace dstack::server {
 
-// The way into an executor for callbacks that may outlive it: what is posted after Close() is dropped. Held by shared_ptr. Thread-safe.
+// The way into an executor for callbacks that may outlive it: what is posted after Close() is
+// dropped. Held by shared_ptr. Thread-safe.
 class Mailbox final : public exec::Executor {
  public:
   explicit Mailbox(exec::Executor& executor) : executor_(&executor) {}

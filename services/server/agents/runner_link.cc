@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "fmt/format.h"
-
 #include "libs/base/status.h"
 #include "libs/rpc/channel.h"
 #include "services/server/agents/agent_channel.h"
@@ -28,13 +27,24 @@ std::size_t BytesOf(const common::v1::LogBatch& batch) {
 
 }  // namespace
 
-RunnerLink::RunnerLink(std::shared_ptr<Mailbox> mailbox, LogIngest& ingest, Events& events, Options options)
-    : mailbox_(std::move(mailbox)), ingest_(ingest), events_(&events), options_(std::move(options)) {
-  for (const LogPosition& position : options_.positions) stored_[position.source] = position.sequence;
+RunnerLink::RunnerLink(std::shared_ptr<Mailbox> mailbox,
+                       LogIngest& ingest,
+                       Events& events,
+                       Options options)
+    : mailbox_(std::move(mailbox)),
+      ingest_(ingest),
+      events_(&events),
+      options_(std::move(options)) {
+  for (const LogPosition& position : options_.positions)
+    stored_[position.source] = position.sequence;
 }
 
-std::shared_ptr<RunnerLink> RunnerLink::Open(std::shared_ptr<Mailbox> mailbox, LogIngest& ingest, Events& events, Options options) {
-  std::shared_ptr<RunnerLink> link(new RunnerLink(std::move(mailbox), ingest, events, std::move(options)));
+std::shared_ptr<RunnerLink> RunnerLink::Open(std::shared_ptr<Mailbox> mailbox,
+                                             LogIngest& ingest,
+                                             Events& events,
+                                             Options options) {
+  std::shared_ptr<RunnerLink> link(
+      new RunnerLink(std::move(mailbox), ingest, events, std::move(options)));
   link->Begin();
   return link;
 }
@@ -49,8 +59,12 @@ void RunnerLink::Begin() {
   };
   auto stub = std::make_shared<runner::v1::RunnerService::Stub>(MakeAgentChannel(options_.socket));
   stream_ = Stream::Start(
-      *mailbox_, std::move(handlers), [this](grpc::ClientContext& context) { rpc::SetToken(context, options_.token); },
-      [stub](grpc::ClientContext* context, Stream::Reactor* reactor) { stub->async()->Session(context, reactor); });
+      *mailbox_,
+      std::move(handlers),
+      [this](grpc::ClientContext& context) { rpc::SetToken(context, options_.token); },
+      [stub](grpc::ClientContext* context, Stream::Reactor* reactor) {
+        stub->async()->Session(context, reactor);
+      });
   runner::v1::SessionRequest request;
   runner::v1::RunnerServerHello* hello = request.mutable_hello();
   hello->set_epoch(options_.epoch);
@@ -78,7 +92,8 @@ void RunnerLink::Dispatch(const runner::v1::SessionResponse& response) {
     case Case::kJobStatus:
       return events_->OnRunnerStatus(response.job_status());
     case Case::kLogBatch:
-      return Store({options_.job_id, response.log_batch(), /*is_end=*/false}, BytesOf(response.log_batch()));
+      return Store({options_.job_id, response.log_batch(), /*is_end=*/false},
+                   BytesOf(response.log_batch()));
     case Case::kEndOfLogs:
       return OnEndOfLogs(response.end_of_logs());
     case Case::kFilesNeeded:
@@ -126,7 +141,8 @@ bool RunnerLink::SendArchive(const std::string& digest) {
     if (base::IsTransient(content.status())) {
       Fail(content.status());
     } else {
-      events_->OnJobRefused(fmt::format("file archive {}: {}", digest, base::Message(content.status())));
+      events_->OnJobRefused(
+          fmt::format("file archive {}: {}", digest, base::Message(content.status())));
     }
     return false;
   }
@@ -149,15 +165,20 @@ void RunnerLink::Store(LogStore::Append append, std::size_t bytes) {
   ++batches_in_flight_;
   const LogSource source = append.batch.source();
   const bool is_end = append.is_end;
-  ingest_.Append(std::move(append), [mailbox = mailbox_, weak = weak_from_this(), source, bytes,
-                                     is_end](const absl::StatusOr<std::uint64_t>& sequence) {
-    mailbox->Post([weak, source, bytes, is_end, sequence] {
-      if (const auto self = weak.lock()) self->OnStored(source, bytes, is_end, sequence);
-    });
-  });
+  ingest_.Append(std::move(append),
+                 [mailbox = mailbox_, weak = weak_from_this(), source, bytes, is_end](
+                     const absl::StatusOr<std::uint64_t>& sequence) {
+                   mailbox->Post([weak, source, bytes, is_end, sequence] {
+                     if (const auto self = weak.lock())
+                       self->OnStored(source, bytes, is_end, sequence);
+                   });
+                 });
 }
 
-void RunnerLink::OnStored(LogSource source, std::size_t bytes, bool is_end, const absl::StatusOr<std::uint64_t>& sequence) {
+void RunnerLink::OnStored(LogSource source,
+                          std::size_t bytes,
+                          bool is_end,
+                          const absl::StatusOr<std::uint64_t>& sequence) {
   bytes_in_flight_ -= bytes;
   --batches_in_flight_;
   if (events_ == nullptr) return;
@@ -180,7 +201,8 @@ void RunnerLink::OnStored(LogSource source, std::size_t bytes, bool is_end, cons
 
 void RunnerLink::OnEndOfLogs(const runner::v1::EndOfLogs& end) {
   has_end_ = true;
-  for (const runner::v1::LogPosition& position : end.last()) last_[position.source()] = position.sequence();
+  for (const runner::v1::LogPosition& position : end.last())
+    last_[position.source()] = position.sequence();
   CheckEnd();
 }
 
@@ -194,8 +216,8 @@ void RunnerLink::CheckEnd() {
   }
   for (const auto& [source, sequence] : last_) {
     if (stored_[source] >= sequence) continue;
-    Fail(absl::DataLossError(
-        base::ToAbsl(fmt::format("the logs end at {} but only {} is stored", sequence, stored_[source]))));
+    Fail(absl::DataLossError(base::ToAbsl(
+        fmt::format("the logs end at {} but only {} is stored", sequence, stored_[source]))));
     return;
   }
   is_end_sent_ = true;
@@ -208,7 +230,8 @@ void RunnerLink::CheckEnd() {
 
 void RunnerLink::ReadOnIfRoom() {
   if (events_ == nullptr || !wants_read_) return;
-  const bool has_room = bytes_in_flight_ < kMostInFlight && (ingest_.HasRoom() || batches_in_flight_ == 0);
+  const bool has_room =
+      bytes_in_flight_ < kMostInFlight && (ingest_.HasRoom() || batches_in_flight_ == 0);
   if (!has_room) return;
   wants_read_ = false;
   stream_->ReadNext();
@@ -239,7 +262,8 @@ void RunnerLink::OnDone(const absl::Status& status) {
   if (!failure_.ok()) {
     events->OnRunnerLinkEnded(failure_);
   } else {
-    events->OnRunnerLinkEnded(status.ok() ? base::Unavailable("the runner ended the session") : status);
+    events->OnRunnerLinkEnded(status.ok() ? base::Unavailable("the runner ended the session")
+                                          : status);
   }
 }
 

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "dstack/runner/v1/runner_service.grpc.pb.h"
 
+#include "absl/status/status.h"
 #include "libs/base/clock.h"
 #include "libs/base/ids.h"
 #include "libs/rpc/bidi_stream.h"
@@ -19,8 +19,9 @@
 
 namespace dstack::server {
 
-// One session with the runner of one job: hands the job over, stores its logs, tells its state. Belongs to one serial executor: all
-// methods and events run there. A broken session is not mended; the owner makes a new one, which goes on where this one stopped.
+// One session with the runner of one job: hands the job over, stores its logs, tells its state.
+// Belongs to one serial executor: all methods and events run there. A broken session is not mended;
+// the owner makes a new one, which goes on where this one stopped.
 class RunnerLink : public std::enable_shared_from_this<RunnerLink> {
  public:
   class Events {
@@ -44,11 +45,15 @@ class RunnerLink : public std::enable_shared_from_this<RunnerLink> {
     std::vector<LogPosition> positions;  // what is stored already
   };
 
-  // Opens the session. `mailbox` leads to the executor. The others outlive the object or Close() is called before they go.
-  static std::shared_ptr<RunnerLink> Open(std::shared_ptr<Mailbox> mailbox, LogIngest& ingest, Events& events, Options options);
+  // Opens the session. `mailbox` leads to the executor. The others outlive the object or Close() is
+  // called before they go.
+  static std::shared_ptr<RunnerLink> Open(std::shared_ptr<Mailbox> mailbox,
+                                          LogIngest& ingest,
+                                          Events& events,
+                                          Options options);
 
-  // Hands the job over, sends the archives that the runner asks for and starts the command. Once per link; the runner starts a command
-  // at most once however often it is asked.
+  // Hands the job over, sends the archives that the runner asks for and starts the command. Once
+  // per link; the runner starts a command at most once however often it is asked.
   void OfferJob(const runner::v1::JobSpec& job);
   // Stops the command; may be repeated with another grace.
   void StopJob(std::chrono::milliseconds grace);
@@ -71,7 +76,10 @@ class RunnerLink : public std::enable_shared_from_this<RunnerLink> {
   void SendFiles(const runner::v1::FilesNeeded& needed);
   bool SendArchive(const std::string& digest);
   void Store(LogStore::Append append, std::size_t bytes);
-  void OnStored(common::v1::LogSource source, std::size_t bytes, bool is_end, const absl::StatusOr<std::uint64_t>& sequence);
+  void OnStored(common::v1::LogSource source,
+                std::size_t bytes,
+                bool is_end,
+                const absl::StatusOr<std::uint64_t>& sequence);
   void OnEndOfLogs(const runner::v1::EndOfLogs& end);
   void CheckEnd();
   void ReadOnIfRoom();

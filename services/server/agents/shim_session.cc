@@ -19,7 +19,9 @@ constexpr seconds kShortestHeartbeat{1};
 ShimSession::ShimSession(exec::TimedExecutor& executor, const base::Clock& clock, Events& events)
     : executor_(executor), clock_(clock), events_(&events) {}
 
-std::shared_ptr<ShimSession> ShimSession::Open(exec::TimedExecutor& executor, const base::Clock& clock, Events& events,
+std::shared_ptr<ShimSession> ShimSession::Open(exec::TimedExecutor& executor,
+                                               const base::Clock& clock,
+                                               Events& events,
                                                const Options& options) {
   std::shared_ptr<ShimSession> session(new ShimSession(executor, clock, events));
   session->Begin(options);
@@ -37,9 +39,12 @@ void ShimSession::Begin(const Options& options) {
   };
   // The channel lives as long as the call.
   auto stub = std::make_shared<shim::v1::ShimService::Stub>(channel);
-  stream_ = Stream::Start(executor_, std::move(handlers), nullptr, [stub](grpc::ClientContext* context, Stream::Reactor* reactor) {
-    stub->async()->Session(context, reactor);
-  });
+  stream_ = Stream::Start(executor_,
+                          std::move(handlers),
+                          nullptr,
+                          [stub](grpc::ClientContext* context, Stream::Reactor* reactor) {
+                            stub->async()->Session(context, reactor);
+                          });
   shim::v1::SessionRequest request;
   *request.mutable_hello() = options.hello;
   stream_->Send(std::move(request));
@@ -101,7 +106,8 @@ void ShimSession::OnDone(const absl::Status& status) {
   if (was_silent_) {
     events->OnShimSessionEnded(absl::DeadlineExceededError("the shim does not answer any more"));
   } else {
-    events->OnShimSessionEnded(status.ok() ? base::Unavailable("the shim ended the session") : status);
+    events->OnShimSessionEnded(status.ok() ? base::Unavailable("the shim ended the session")
+                                           : status);
   }
 }
 

@@ -3,16 +3,17 @@
 #include <memory>
 #include <string>
 
-#include "absl/status/status.h"
 #include "dstack/shim/v1/shim_service.grpc.pb.h"
 
+#include "absl/status/status.h"
 #include "libs/base/clock.h"
 #include "libs/exec/executor.h"
 #include "libs/rpc/bidi_stream.h"
 
 namespace dstack::server {
 
-// The server's side of a shim's session. Belongs to one serial executor: all methods and events run there.
+// The server's side of a shim's session. Belongs to one serial executor: all methods and events run
+// there.
 class ShimSession : public std::enable_shared_from_this<ShimSession> {
  public:
   class Events {
@@ -35,7 +36,9 @@ class ShimSession : public std::enable_shared_from_this<ShimSession> {
   };
 
   // Opens the session. The other arguments outlive the object or Close() is called before they go.
-  static std::shared_ptr<ShimSession> Open(exec::TimedExecutor& executor, const base::Clock& clock, Events& events,
+  static std::shared_ptr<ShimSession> Open(exec::TimedExecutor& executor,
+                                           const base::Clock& clock,
+                                           Events& events,
                                            const Options& options);
 
   void Send(shim::v1::SessionRequest request);

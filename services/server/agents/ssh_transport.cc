@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "fmt/format.h"
-
 #include "libs/base/status.h"
 #include "libs/ssh/master.h"
 
@@ -46,13 +45,21 @@ class SshTransport final : public HostTransport {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<std::string> Forward(const std::string& remote_socket) override { return master_->AddForward(remote_socket); }
-  void RemoveForward(const std::string& remote_socket) override { master_->RemoveForward(remote_socket); }
+  absl::StatusOr<std::string> Forward(const std::string& remote_socket) override {
+    return master_->AddForward(remote_socket);
+  }
+  void RemoveForward(const std::string& remote_socket) override {
+    master_->RemoveForward(remote_socket);
+  }
 
-  absl::StatusOr<ExecResult> Exec(const std::vector<std::string>& argv, std::chrono::milliseconds timeout,
-                                  std::optional<std::string> input, std::stop_token stop) override {
-    ASSIGN_OR_RETURN(process::RunResult result, master_->Exec(argv, timeout, std::move(input), stop));
-    return ExecResult{result.exit.ShellStatus(), std::move(result.stdout_text), std::move(result.stderr_text)};
+  absl::StatusOr<ExecResult> Exec(const std::vector<std::string>& argv,
+                                  std::chrono::milliseconds timeout,
+                                  std::optional<std::string> input,
+                                  std::stop_token stop) override {
+    ASSIGN_OR_RETURN(process::RunResult result,
+                     master_->Exec(argv, timeout, std::move(input), stop));
+    return ExecResult{
+        result.exit.ShellStatus(), std::move(result.stdout_text), std::move(result.stderr_text)};
   }
 
   std::string HostKey() const override { return master_ == nullptr ? "" : master_->host_key(); }
@@ -66,7 +73,8 @@ class SshTransport final : public HostTransport {
 
 // The lock of a directory goes with the process that holds it, however that ends.
 base::UniqueFd TryLock(const std::string& directory, int extra_flags) {
-  base::UniqueFd fd(open(base::JoinPath(directory, kLockName).c_str(), O_RDWR | O_CLOEXEC | extra_flags, 0600));
+  base::UniqueFd fd(
+      open(base::JoinPath(directory, kLockName).c_str(), O_RDWR | O_CLOEXEC | extra_flags, 0600));
   if (!fd || flock(fd.get(), LOCK_EX | LOCK_NB) != 0) return base::UniqueFd();
   return fd;
 }
@@ -116,7 +124,9 @@ SshTransports::SshTransports(std::string directory, base::UniqueFd lock)
 
 SshTransports::~SshTransports() { static_cast<void>(base::RemoveAll(directory_)); }
 
-std::unique_ptr<HostTransport> SshTransports::Make(const Instance&, const HostConnection& connection, OnBroken on_broken) {
+std::unique_ptr<HostTransport> SshTransports::Make(const Instance&,
+                                                   const HostConnection& connection,
+                                                   OnBroken on_broken) {
   ssh::MasterOptions options;
   options.host = LoginOf(connection.host);
   if (connection.jump.has_value()) options.jump = LoginOf(*connection.jump);

@@ -6,7 +6,6 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-
 #include "libs/base/file.h"
 #include "libs/base/mutex.h"
 #include "libs/ssh/pipe_watcher.h"
@@ -14,7 +13,8 @@
 
 namespace dstack::server {
 
-// Limits how many handshakes run at once with the same sshd: beyond ten it begins to drop them (MaxStartups). Thread-safe.
+// Limits how many handshakes run at once with the same sshd: beyond ten it begins to drop them
+// (MaxStartups). Thread-safe.
 class HandshakeGate {
  public:
   explicit HandshakeGate(int per_address) : per_address_(per_address) {}
@@ -32,12 +32,14 @@ class HandshakeGate {
 // OpenSSH: one master process per host. Outlives its transports.
 class SshTransports final : public HostTransports {
  public:
-  // Makes a private directory for keys and sockets below `parent` (short: socket paths end at 108 bytes) and removes those of servers
-  // that are not alive any more.
+  // Makes a private directory for keys and sockets below `parent` (short: socket paths end at 108
+  // bytes) and removes those of servers that are not alive any more.
   static absl::StatusOr<std::unique_ptr<SshTransports>> Create(const std::string& parent = "/tmp");
   ~SshTransports() override;
 
-  std::unique_ptr<HostTransport> Make(const Instance& instance, const HostConnection& connection, OnBroken on_broken) override;
+  std::unique_ptr<HostTransport> Make(const Instance& instance,
+                                      const HostConnection& connection,
+                                      OnBroken on_broken) override;
 
  private:
   SshTransports(std::string directory, base::UniqueFd lock);

@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "fmt/format.h"
-
 #include "libs/base/backoff.h"
 #include "libs/base/mutex.h"
 #include "libs/base/random.h"
@@ -26,7 +25,8 @@ constexpr std::size_t kRecordOverhead = 64;
 
 std::size_t WeightOf(const LogStore::Append& append) {
   std::size_t weight = kRecordOverhead;
-  for (const common::v1::LogRecord& record : append.batch.records()) weight += record.data().size() + kRecordOverhead;
+  for (const common::v1::LogRecord& record : append.batch.records())
+    weight += record.data().size() + kRecordOverhead;
   return weight;
 }
 
@@ -36,7 +36,10 @@ std::size_t WeightOf(const LogStore::Append& append) {
 class LogIngest::Writer {
  public:
   Writer(LogStore& store, const Observer& observer, const Options& options, std::size_t index)
-      : store_(store), observer_(observer), options_(options), backoff_({milliseconds(50), milliseconds(2'000)}, random_) {
+      : store_(store),
+        observer_(observer),
+        options_(options),
+        backoff_({milliseconds(50), milliseconds(2'000)}, random_) {
     thread_ = std::jthread([this, index](const std::stop_token& stop) {
       exec::SetThreadName(fmt::format("log-ingest-{}", index));
       Work(stop);
@@ -75,7 +78,8 @@ class LogIngest::Writer {
     std::size_t weight = 0;
     base::MutexLock lock(mutex_);
     while (queue_.empty() && !stop.stop_requested()) changed_.Wait(mutex_);
-    while (!queue_.empty() && (items.empty() || weight + queue_.front().weight <= options_.commit_bytes)) {
+    while (!queue_.empty() &&
+           (items.empty() || weight + queue_.front().weight <= options_.commit_bytes)) {
       weight += queue_.front().weight;
       items.push_back(std::move(queue_.front()));
       queue_.pop_front();
@@ -90,7 +94,8 @@ class LogIngest::Writer {
     }
   }
 
-  // All in one transaction; if one of them is refused for good, each in its own, so that it fails alone.
+  // All in one transaction; if one of them is refused for good, each in its own, so that it fails
+  // alone.
   void Store(std::vector<Item> items, const std::stop_token& stop) {
     std::vector<LogStore::Append> appends;
     appends.reserve(items.size());
@@ -101,7 +106,10 @@ class LogIngest::Writer {
       return;
     }
     if (items.size() == 1) {
-      Finish(items[0], appends[0], stored.ok() ? base::Internal("the log store answered for another batch") : stored.status());
+      Finish(items[0],
+             appends[0],
+             stored.ok() ? base::Internal("the log store answered for another batch")
+                         : stored.status());
       return;
     }
     for (std::size_t i = 0; i < items.size(); ++i) {
@@ -112,15 +120,16 @@ class LogIngest::Writer {
     }
   }
 
-  absl::StatusOr<std::vector<std::uint64_t>> AppendWithRetry(const std::vector<LogStore::Append>& appends,
-                                                             const std::stop_token& stop) {
+  absl::StatusOr<std::vector<std::uint64_t>> AppendWithRetry(
+      const std::vector<LogStore::Append>& appends, const std::stop_token& stop) {
     while (true) {
       auto stored = store_.AppendAll(appends);
       if (stored.ok() || !base::IsTransient(stored.status())) {
         backoff_.Reset();
         return stored;
       }
-      if (backoff_.attempt() == 0) telemetry::Warn("logs cannot be stored, trying again", {{"error", stored.status()}});
+      if (backoff_.attempt() == 0)
+        telemetry::Warn("logs cannot be stored, trying again", {{"error", stored.status()}});
       base::MutexLock lock(mutex_);
       const auto until = base::DeadlineIn(backoff_.Next());
       while (!stop.stop_requested() && changed_.WaitUntil(mutex_, until)) {

@@ -7,15 +7,15 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-
 #include "libs/base/ids.h"
 #include "services/server/ports/log_store.h"
 
 namespace dstack::server {
 
-// Makes the logs of all jobs of this replica durable: collects what arrives while the last commit runs and writes it in one transaction.
-// Batches of one job keep their order. While the database is away everything waits, and callers stop reading from the hosts, so that
-// memory is bounded. Thread-safe.
+// Makes the logs of all jobs of this replica durable: collects what arrives while the last commit
+// runs and writes it in one transaction. Batches of one job keep their order. While the database is
+// away everything waits, and callers stop reading from the hosts, so that memory is bounded.
+// Thread-safe.
 class LogIngest {
  public:
   struct Options {
@@ -26,7 +26,8 @@ class LogIngest {
     // HasRoom() is false above this.
     std::size_t pending_bytes = 64 << 20;
   };
-  // Last stored sequence of the source. An error that no repetition mends (a hole in the sequence) leaves the store as it was.
+  // Last stored sequence of the source. An error that no repetition mends (a hole in the sequence)
+  // leaves the store as it was.
   using Done = std::function<void(absl::StatusOr<std::uint64_t> last_sequence)>;
   // Called after each commit, before the Done functions, for every batch in it. Must return soon.
   using Observer = std::function<void(const LogStore::Append& append)>;

@@ -1,7 +1,5 @@
 // ssh::Master against a real sshd.
 
-#include "libs/ssh/master.h"
-
 #include <thread>
 
 #include <catch2/catch.hpp>
@@ -12,6 +10,7 @@
 #include "libs/base/file.h"
 #include "libs/base/status.h"
 #include "libs/net/unix_socket.h"
+#include "libs/ssh/master.h"
 #include "libs/testing/await.h"
 #include "libs/testing/mini_sshd.h"
 
@@ -123,10 +122,10 @@ TEST_CASE("a recorded host key lets in, another one is refused with both fingerp
   f.sshd.ReplaceHostKey();
   const auto refused = Master::Open(options, f.watcher);
   CHECK(base::Reason(refused.status()) == "HOST_KEY_CHANGED");
-  CHECK(base::Metadata(refused.status()) ==
-        std::map<std::string, std::string>{
-            {"recorded_fingerprint", recorded},
-            {"offered_fingerprint", *Fingerprint(f.sshd.host_key())}});
+  CHECK(
+      base::Metadata(refused.status()) ==
+      std::map<std::string, std::string>{{"recorded_fingerprint", recorded},
+                                         {"offered_fingerprint", *Fingerprint(f.sshd.host_key())}});
 }
 
 TEST_CASE("a key that may not log in is an access error, and so is a broken one") {
