@@ -36,6 +36,8 @@ template <typename Options>
 std::shared_ptr<Options> Bind(CLI::App* app, const Chosen& chosen, Command<Options> command) {
   auto options = std::make_shared<Options>();
   app->callback([chosen, command, options] {
+    // Subcommands come first; a bare `fleet` is the list only where none was named.
+    if (*chosen) return;
     *chosen = [command, options](const Context& context) { return command(context, *options); };
   });
   return options;
@@ -168,7 +170,7 @@ void AddGetFlags(CLI::App* get, const std::shared_ptr<Options>& options, const c
   id->excludes(name);
   get->add_flag("--json", options->is_json, "JSON")->required();
   AddProjectFlag(get, &options->project);
-  get->final_callback([options] {
+  get->parse_complete_callback([options] {
     if (options->name.empty() && options->id.empty()) throw CLI::RequiredError("name or --id");
   });
 }

@@ -13,7 +13,7 @@ Stopper::Stopper() : event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 void Stopper::Stop() {
   base::MutexLock lock(mutex_);
   stopped_ = true;
-  if (context_ != nullptr) context_->TryCancel();
+  for (grpc::ClientContext* context : contexts_) context->TryCancel();
   const uint64_t one = 1;
   // Fails only when the counter is full, and then the descriptor is readable anyway.
   [[maybe_unused]] const ssize_t written = write(event_.get(), &one, sizeof(one));
@@ -30,15 +30,16 @@ bool Stopper::Wait(std::chrono::milliseconds duration) {
   return !is_stopped();
 }
 
-Stopper::Call::Call(Stopper& stopper, grpc::ClientContext& context) : stopper_(stopper) {
+Stopper::Call::Call(Stopper& stopper, grpc::ClientContext& context)
+    : stopper_(stopper), context_(context) {
   base::MutexLock lock(stopper_.mutex_);
-  stopper_.context_ = &context;
+  stopper_.contexts_.insert(&context);
   if (stopper_.stopped_) context.TryCancel();
 }
 
 Stopper::Call::~Call() {
   base::MutexLock lock(stopper_.mutex_);
-  stopper_.context_ = nullptr;
+  stopper_.contexts_.erase(&context_);
 }
 
 }  // namespace dstack::cli

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <set>
 
 #include <grpcpp/client_context.h>
 
@@ -17,7 +18,7 @@ class Stopper {
   Stopper(const Stopper&) = delete;
   Stopper& operator=(const Stopper&) = delete;
 
-  // Cancels the call that is under way, if there is one, and all later ones.
+  // Cancels the calls that are under way, and all later ones.
   void Stop();
   bool is_stopped() const;
 
@@ -27,7 +28,7 @@ class Stopper {
   // Readable once Stop was called, for waits on several descriptors.
   int stop_fd() const { return event_.get(); }
 
-  // Makes `context` cancellable for the life of this object. One at a time.
+  // Makes `context` cancellable for the life of this object.
   class Call {
    public:
     Call(Stopper& stopper, grpc::ClientContext& context);
@@ -37,13 +38,14 @@ class Stopper {
 
    private:
     Stopper& stopper_;
+    grpc::ClientContext& context_;
   };
 
  private:
   base::UniqueFd event_;
   mutable base::Mutex mutex_;
   bool stopped_ GUARDED_BY(mutex_) = false;
-  grpc::ClientContext* context_ GUARDED_BY(mutex_) = nullptr;
+  std::set<grpc::ClientContext*> contexts_ GUARDED_BY(mutex_);
 };
 
 }  // namespace dstack::cli
