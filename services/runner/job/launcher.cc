@@ -8,11 +8,12 @@
 #include <absl/strings/str_split.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <pty.h>
+#include <linux/sched.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -25,7 +26,7 @@ namespace dstack::runner {
 namespace {
 
 // Steps of the child, so that it can say where it failed.
-enum class Step : int { kTerminal, kUser, kWorkingDir, kExec };
+enum class Step : int { kFork, kTerminal, kUser, kWorkingDir, kExec };
 struct Failure {
   Step step;
   int error;
@@ -129,9 +130,15 @@ void SwitchUser(const ChildPlan& plan) {
 }
 
 [[noreturn]] void RunChild(ChildPlan& plan, pid_t parent) {
+  if (plan.is_terminal) {
+    // The holder does the same; whoever comes first. SIGTTOU would stop a background group.
+    setpgid(0, 0);
+    std::signal(SIGTTOU, SIG_IGN);
+    tcsetpgrp(plan.terminal, getpid());
+  } else {
+    setsid();
+  }
   ResetSignals();
-  setsid();
-  if (plan.is_terminal && ioctl(plan.terminal, TIOCSCTTY, 0) != 0) Fail(plan, Step::kTerminal);
   const int input = plan.is_terminal ? plan.terminal : open("/dev/null", O_RDONLY);
   if (input >= 0) dup2(input, STDIN_FILENO);
   if (dup2(plan.terminal, STDOUT_FILENO) < 0 || dup2(plan.terminal, STDERR_FILENO) < 0) {
@@ -149,9 +156,41 @@ void SwitchUser(const ChildPlan& plan) {
   Execute(plan);
 }
 
+// Waits for the end of `hold` with nothing else open.
+[[noreturn]] void HoldTerminal(int hold) {
+  dup2(hold, STDIN_FILENO);
+  close_range(1, ~0U, 0);
+  char byte = 0;
+  while (read(STDIN_FILENO, &byte, 1) < 0 && errno == EINTR) {
+  }
+  _exit(0);
+}
+
+// The session's leader: takes the terminal, makes the command as a child of our parent (so that the
+// exit status goes there) and stays.
+[[noreturn]] void RunHolder(ChildPlan& plan, pid_t parent, int hold, int tell_pid) {
+  ResetSignals();
+  for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTOU, SIGPIPE}) {
+    std::signal(signal, SIG_IGN);
+  }
+  prctl(PR_SET_NAME, "runner-terminal");
+  setsid();
+  if (ioctl(plan.terminal, TIOCSCTTY, 0) != 0) Fail(plan, Step::kTerminal);
+  const auto pid =
+      static_cast<pid_t>(syscall(SYS_clone, CLONE_PARENT | SIGCHLD, nullptr, nullptr, nullptr, 0));
+  if (pid == 0) RunChild(plan, parent);
+  if (pid < 0) Fail(plan, Step::kFork);
+  setpgid(pid, pid);
+  tcsetpgrp(plan.terminal, pid);
+  [[maybe_unused]] const ssize_t written = write(tell_pid, &pid, sizeof(pid));
+  HoldTerminal(hold);
+}
+
 absl::Status Explain(const Failure& failure, const LaunchSpec& spec) {
   const std::string& program = spec.argv.front();
   switch (failure.step) {
+    case Step::kFork:
+      return base::ErrnoError(failure.error, "cannot start a process");
     case Step::kTerminal:
       return base::ErrnoError(failure.error, "cannot set up the terminal");
     case Step::kUser:
@@ -170,17 +209,37 @@ absl::Status Explain(const Failure& failure, const LaunchSpec& spec) {
       "command cannot be executed: {}", base::Message(base::ErrnoError(failure.error, program))));
 }
 
-// Waits for the child's exec or its report. OK when it runs the program.
-absl::Status AwaitExec(int report, pid_t pid, const LaunchSpec& spec) {
-  Failure failure{};
+// Reads a whole value; false at the end of the pipe.
+template <typename T>
+bool ReadValue(int fd, T* value) {
   ssize_t got = 0;
   do {
-    got = read(report, &failure, sizeof(failure));
+    got = read(fd, value, sizeof(*value));
   } while (got < 0 && errno == EINTR);
-  if (got == 0) return absl::OkStatus();  // closed by exec
-  waitpid(pid, nullptr, 0);
-  if (got != sizeof(failure)) return base::Internal("the started process gave no report");
-  return Explain(failure, spec);
+  return got == static_cast<ssize_t>(sizeof(*value));
+}
+
+// Forks the command, or the holder that makes it. Returns the command's pid; -1 when the report
+// says why there is none.
+absl::StatusOr<pid_t> Fork(ChildPlan& plan, Launched* launched) {
+  ASSIGN_OR_RETURN(base::Pipe hold, base::MakePipe());
+  ASSIGN_OR_RETURN(base::Pipe tell_pid, base::MakePipe());
+  const pid_t self = getpid();
+  const pid_t pid = fork();
+  if (pid < 0) return base::ErrnoError(errno, "fork");
+  if (!plan.is_terminal) {
+    if (pid == 0) RunChild(plan, self);
+    return pid;
+  }
+  if (pid == 0) {
+    hold.write.reset();
+    RunHolder(plan, self, hold.read.get(), tell_pid.write.get());
+  }
+  launched->holder_pid = pid;
+  launched->holder = std::move(hold.write);
+  tell_pid.write.reset();
+  pid_t command = -1;
+  return ReadValue(tell_pid.read.get(), &command) ? command : -1;
 }
 
 }  // namespace
@@ -214,13 +273,13 @@ absl::StatusOr<Launched> Launch(const LaunchSpec& spec) {
   plan.shell_argv = {shell, nullptr};
   plan.shell_argv.insert(plan.shell_argv.end(), plan.argv.begin() + 1, plan.argv.end());
 
-  const pid_t self = getpid();
-  launched.pid = fork();
-  if (launched.pid < 0) return base::ErrnoError(errno, "fork");
-  if (launched.pid == 0) RunChild(plan, self);
+  ASSIGN_OR_RETURN(launched.pid, Fork(plan, &launched));
   report.write.reset();
-  RETURN_IF_ERROR(AwaitExec(report.read.get(), launched.pid, spec));
-  return launched;
+  Failure failure{};
+  // Closed by exec: the program runs.
+  if (!ReadValue(report.read.get(), &failure)) return launched;
+  if (launched.pid > 0) waitpid(launched.pid, nullptr, 0);
+  return Explain(failure, spec);
 }
 
 }  // namespace dstack::runner

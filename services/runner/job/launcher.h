@@ -26,6 +26,11 @@ struct Launched {
   base::UniqueFd output;
   // False: no terminal could be had, output is a pipe.
   bool is_terminal = true;
+  // Leader of the command's session, a helper that does nothing: when a leader ends, the kernel hangs
+  // up its terminal and throws away what was written last. It ends when `holder` is closed. -1 and
+  // closed without a terminal.
+  pid_t holder_pid = -1;
+  base::UniqueFd holder;
 };
 
 // Starts the program as leader of a session of its own, with a new terminal (80x24, raw output:

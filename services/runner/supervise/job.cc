@@ -74,6 +74,8 @@ void Job::Start(const v1::JobSpec& spec) {
   FAILPOINT("runner.after_exec");
   phase_ = Phase::kRunning;
   pid_ = launched->pid;
+  holder_pid_ = launched->holder_pid;
+  holder_ = std::move(launched->holder);
   if (!launched->is_terminal) c_.log.Line("no terminal could be opened, output goes to a pipe");
   pump_.Start(std::move(launched->output));
   if (spec.has_max_duration()) {
@@ -234,6 +236,7 @@ void Job::Finish() {
   phase_ = Phase::kDone;
   c_.loop.Cancel(&drain_timer_);
   pump_.Close();
+  holder_.reset();
   c_.log.Close();
   c_.board.Apply(JobEvent::kExit, [&](v1::JobStatus* status) { FillFinished(record_, status); })
       .IgnoreError();

@@ -58,6 +58,8 @@ class Job {
   void Fail(std::string_view message);
   // Any child process ended. True when it was the command.
   bool OnChildExit(pid_t pid, int wait_status);
+  // A helper of ours, not of the job; -1 while there is none.
+  pid_t terminal_holder_pid() const { return holder_pid_; }
   // The spool has room again.
   void OnRoom() { pump_.Resume(); }
 
@@ -80,6 +82,8 @@ class Job {
   OomCounter oom_;
   Phase phase_ = Phase::kIdle;
   pid_t pid_ = -1;
+  pid_t holder_pid_ = -1;
+  base::UniqueFd holder_;  // see Launched
   control::ExitRecord record_;
   v1::FinishReason stop_reason_ = v1::FINISH_REASON_UNSPECIFIED;
   std::chrono::steady_clock::time_point kill_at_ = base::kNoDeadline;

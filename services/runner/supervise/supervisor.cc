@@ -303,6 +303,7 @@ std::set<pid_t> Supervisor::NotOurs() const {
   std::set<pid_t> pids;
   if (serve_->pid() > 0) pids.insert(serve_->pid());
   if (sshd_->pid() > 0) pids.insert(sshd_->pid());
+  if (job_->terminal_holder_pid() > 0) pids.insert(job_->terminal_holder_pid());
   return pids;
 }
 
