@@ -62,7 +62,7 @@ void LogFailure(const Method& method, const Gate::Admission& admission, const ab
       {"error", status}};
   if (IsDefect(status)) {
     telemetry::Error("rpc failed", fields);
-  } else if (status.code() == absl::StatusCode::kUnavailable) {
+  } else if (status.code() == absl::StatusCode::kUnavailable && base::Reason(status) != "SHUTTING_DOWN") {
     telemetry::Warn("rpc failed", fields);
   } else {
     // The caller's mistakes and wishes are no news for the operator.

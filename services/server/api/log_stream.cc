@@ -121,7 +121,7 @@ LogStream::Step LogStream::TakeStep(LogCall& call) {
     known = tap->position();
   }
   if (look_in_storage_.exchange(false) || known.last_sequence > position_) return ReadStorage(call);
-  return AtEnd(call, known.is_ended);
+  return AtEnd(call, known.is_ended || is_log_ended_);
 }
 
 LogStream::Step LogStream::ReadStorage(LogCall& call) {
@@ -131,6 +131,7 @@ LogStream::Step LogStream::ReadStorage(LogCall& call) {
                                      .since = since_,
                                      .max_bytes = kChunkBytes});
   if (!result.ok()) return Fail(call, result.status());
+  is_log_ended_ = result->is_ended;
   if (!result->batch.records().empty()) {
     look_in_storage_ = !result->is_at_end;
     return Send(call, std::move(result->batch));
@@ -139,7 +140,7 @@ LogStream::Step LogStream::ReadStorage(LogCall& call) {
     look_in_storage_ = true;
     return Step::kWaiting;
   }
-  return AtEnd(call, result->is_ended);
+  return AtEnd(call, is_log_ended_);
 }
 
 // Nothing is stored after the position. The log is complete when its end is stored, or when the job is over and has no end to store.

@@ -68,6 +68,7 @@ class LogStream final : public std::enable_shared_from_this<LogStream> {
   std::uint64_t position_;
   std::optional<TimePoint> since_;
   bool is_job_final_ = false;
+  bool is_log_ended_ = false;
 
   // What a wake-up wants looked at.
   std::atomic<bool> look_in_storage_{true};

@@ -3,6 +3,15 @@
 #include <utility>
 
 namespace dstack::server {
+namespace {
+
+absl::StatusOr<WatchHub::Snapshot> LoadSnapshot(RunStore& runs, const RunId& id) {
+  auto loaded = runs.LoadById(id);
+  if (!loaded.ok()) return loaded.status();
+  return std::make_shared<const RunAndJobs>(*std::move(loaded));
+}
+
+}  // namespace
 
 WatchHub::WatchHub(RunStore& runs, Notifications& notifications, exec::Executor& pool) : runs_(runs), pool_(pool) {
   subscription_ = notifications.Subscribe(channel::kRun, [this](const std::string& payload) {
@@ -51,9 +60,7 @@ void WatchHub::Touch(const RunId& run) {
 
 void WatchHub::Load(const RunId& run) {
   do {
-    auto loaded = runs_.LoadById(run);
-    absl::StatusOr<Snapshot> snapshot = loaded.status();
-    if (loaded.ok()) snapshot = std::make_shared<const RunAndJobs>(*std::move(loaded));
+    const absl::StatusOr<Snapshot> snapshot = LoadSnapshot(runs_, run);
     for (const auto& callback : Watchers(run)) (*callback)(snapshot);
   } while (FinishLoading(run));
 }

@@ -1,6 +1,8 @@
 #include "services/server/usecases/run_usecases.h"
 
 #include <algorithm>
+#include <set>
+#include <utility>
 
 #include "fmt/format.h"
 #include "fmt/ranges.h"
@@ -22,27 +24,27 @@ constexpr std::size_t kMaxKeyLength = 16 << 10;
 // Shown in the job's name while the run has none yet.
 constexpr const char* kUnnamed = "run";
 
-bool IsHexDigest(const std::string& text) {
-  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
-}
-
 // What the document's own rules do not cover: parts of the spec that clients, not people, write.
 std::vector<base::FieldViolation> CheckClientFields(const api::v1::RunSpec& spec) {
   std::vector<base::FieldViolation> violations;
   if (static_cast<std::size_t>(spec.files_size()) > kMaxFiles) {
     violations.push_back({"files", fmt::format("must have at most {} archives; it has {}", kMaxFiles, spec.files_size()), ""});
   }
-  for (int i = 0; i < spec.files_size(); ++i) {
-    if (!IsHexDigest(spec.files(i).digest())) {
-      violations.push_back({fmt::format("files[{}].digest", i), "must be a SHA-256 in 64 lower-case hex digits", ""});
-    }
-    if (spec.files(i).path().empty()) violations.push_back({fmt::format("files[{}].path", i), "must not be empty", ""});
-  }
   const std::string& key = spec.ssh_public_key();
   if (key.size() > kMaxKeyLength || key.find_first_of(std::string("\n\r\0", 3)) != std::string::npos) {
     violations.push_back({"ssh_public_key", "must be one line of an authorized_keys file, at most 16 KiB", ""});
   }
   return violations;
+}
+
+// The first rule for a field says enough.
+void KeepFirstPerField(std::vector<base::FieldViolation>& violations) {
+  std::set<std::string> fields;
+  std::vector<base::FieldViolation> kept;
+  for (base::FieldViolation& violation : violations) {
+    if (fields.insert(violation.field).second) kept.push_back(std::move(violation));
+  }
+  violations = std::move(kept);
 }
 
 absl::Status CheckUploaded(FileStore& files, const UserId& user, const api::v1::RunSpec& spec) {
@@ -91,6 +93,7 @@ absl::StatusOr<api::v1::RunSpec> PrepareSpec(IdentityStore& identities,
     const auto others = base::FieldViolations(effective.status());
     if (others.empty()) return effective.status();
     violations.insert(violations.begin(), others.begin(), others.end());
+    KeepFirstPerField(violations);
   }
   RETURN_IF_ERROR(base::InvalidFields(violations));
   if (effective->ssh_public_key().empty()) {
