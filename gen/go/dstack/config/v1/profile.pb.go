@@ -1199,7 +1199,7 @@ func (x *Profile) GetParams() *ProfileParams {
 // The document `profiles.yml`.
 type ProfilesFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Profiles; the first with a matching name counts, and the first default one.
+	// Profiles; the first with a matching name counts, and the first default one. Required; may be empty.
 	Profiles      []*Profile `protobuf:"bytes,1,rep,name=profiles,proto3" json:"profiles,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1333,9 +1333,9 @@ const file_dstack_config_v1_profile_proto_rawDesc = "" +
 	"\n" +
 	"is_default\x18\x02 \x01(\bB\r\x92\xdb\x18\t\n" +
 	"\adefaultR\tisDefault\x12?\n" +
-	"\x06params\x18\x03 \x01(\v2\x1f.dstack.config.v1.ProfileParamsB\x06\x92\xdb\x18\x02\x10\x01R\x06params\"E\n" +
-	"\fProfilesFile\x125\n" +
-	"\bprofiles\x18\x01 \x03(\v2\x19.dstack.config.v1.ProfileR\bprofiles*p\n" +
+	"\x06params\x18\x03 \x01(\v2\x1f.dstack.config.v1.ProfileParamsB\x06\x92\xdb\x18\x02\x10\x01R\x06params\"M\n" +
+	"\fProfilesFile\x12=\n" +
+	"\bprofiles\x18\x01 \x03(\v2\x19.dstack.config.v1.ProfileB\x06\x92\xdb\x18\x028\x01R\bprofiles*p\n" +
 	"\n" +
 	"SpotPolicy\x12\x1b\n" +
 	"\x17SPOT_POLICY_UNSPECIFIED\x10\x00\x12\x14\n" +
