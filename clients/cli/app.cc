@@ -44,7 +44,8 @@ std::shared_ptr<Options> Bind(CLI::App* app, const Chosen& chosen, Command<Optio
 }
 
 void AddProjectFlag(CLI::App* app, std::string* project) {
-  app->add_option("--project", *project, "Project (default: $DSTACK_PROJECT, else the default one)");
+  app->add_option(
+      "--project", *project, "Project (default: $DSTACK_PROJECT, else the default one)");
 }
 
 void AddYesFlag(CLI::App* app, bool* yes) { app->add_flag("-y,--yes", *yes, "Do not ask"); }
@@ -60,24 +61,31 @@ void AddResourceFlags(CLI::App* app, RunFlags* flags) {
 void AddProfileFlags(CLI::App* app, RunFlags* flags) {
   const char* group = "Profile";
   auto* profile = app->add_option("--profile", flags->profile, "Profile")->group(group);
-  app->add_flag("--no-profile", flags->no_profile, "Use no profile")->excludes(profile)->group(group);
+  app->add_flag("--no-profile", flags->no_profile, "Use no profile")
+      ->excludes(profile)
+      ->group(group);
   app->add_option("--max-price", flags->max_price, "Dollars per hour at most")->group(group);
   app->add_option("--max-duration", flags->max_duration, "Duration, or off")->group(group);
-  app->add_option("-b,--backend", flags->backends, "Backend (repeatable)")->group(group)
+  app->add_option("-b,--backend", flags->backends, "Backend (repeatable)")
+      ->group(group)
       ->allow_extra_args(false);
-  app->add_option("-r,--region", flags->regions, "Region (repeatable)")->group(group)
+  app->add_option("-r,--region", flags->regions, "Region (repeatable)")
+      ->group(group)
       ->allow_extra_args(false);
   app->add_option("--instance-type", flags->instance_types, "Instance type (repeatable)")
-      ->group(group)->allow_extra_args(false);
+      ->group(group)
+      ->allow_extra_args(false);
 }
 
 void AddFleetFlags(CLI::App* app, RunFlags* flags) {
   const char* group = "Fleets";
-  app->add_option("--fleet", flags->fleets, "Fleet (repeatable)")->group(group)
+  app->add_option("--fleet", flags->fleets, "Fleet (repeatable)")
+      ->group(group)
       ->allow_extra_args(false);
   auto* reuse = app->add_flag("-R,--reuse", flags->reuse, "Use existing instances alone");
   auto* keep = app->add_flag("--dont-destroy", flags->dont_destroy, "Keep idle instances");
-  auto* idle = app->add_option("--idle-duration", flags->idle_duration, "Keep idle instances so long");
+  auto* idle =
+      app->add_option("--idle-duration", flags->idle_duration, "Keep idle instances so long");
   reuse->excludes(keep)->excludes(idle)->group(group);
   keep->excludes(idle)->group(group);
   idle->group(group);
@@ -109,8 +117,8 @@ void DeclareApply(CLI::App* app, const Chosen& chosen, const std::vector<std::st
   CLI::App* apply = app->add_subcommand("apply", "Create or update what a file describes");
   const auto options = Bind<ApplyOptions>(apply, chosen, &Apply);
   options->flags.arguments = arguments;
-  apply->add_option("-f,--file", options->file,
-                    "Configuration file (default: .dstack.yml); - is standard input");
+  apply->add_option(
+      "-f,--file", options->file, "Configuration file (default: .dstack.yml); - is standard input");
   AddYesFlag(apply, &options->yes);
   apply->add_flag("--force", options->force, "Apply even when nothing changed");
   apply->add_flag("-d,--detach", options->detach, "Return after submission");

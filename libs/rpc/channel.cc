@@ -1,15 +1,15 @@
 #include "libs/rpc/channel.h"
 
+#include <algorithm>
+#include <charconv>
+#include <optional>
+
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
 #include <sys/un.h>
-
-#include <algorithm>
-#include <charconv>
-#include <optional>
 
 namespace dstack::rpc {
 namespace {
@@ -58,8 +58,9 @@ absl::StatusOr<Endpoint> UnixEndpoint(std::string_view url, const std::string& p
   if (path.empty()) return Refuse(url, "the path of the socket is missing");
   if (path.find('\0') != std::string::npos) return Refuse(url, "the path contains a zero byte");
   if (path.size() >= sizeof(sockaddr_un::sun_path)) {
-    return Refuse(url, fmt::format("the path of a socket has at most {} bytes",
-                                   sizeof(sockaddr_un::sun_path) - 1));
+    return Refuse(url,
+                  fmt::format("the path of a socket has at most {} bytes",
+                              sizeof(sockaddr_un::sun_path) - 1));
   }
   return Endpoint{"unix:" + path, false, true};
 }
@@ -167,9 +168,8 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Dial(std::string_view url,
                                                     const DialOptions& options) {
   absl::StatusOr<Endpoint> endpoint = ParseUrl(url);
   if (!endpoint.ok()) return endpoint.status();
-  const auto credentials = endpoint->is_tls
-                               ? grpc::SslCredentials(grpc::SslCredentialsOptions())
-                               : grpc::InsecureChannelCredentials();
+  const auto credentials = endpoint->is_tls ? grpc::SslCredentials(grpc::SslCredentialsOptions())
+                                            : grpc::InsecureChannelCredentials();
   return grpc::CreateCustomChannel(endpoint->target, credentials, Arguments(*endpoint, options));
 }
 

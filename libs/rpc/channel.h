@@ -1,21 +1,21 @@
 #pragma once
 
-#include <absl/status/status.h>
-#include <absl/status/statusor.h>
-#include <grpcpp/channel.h>
-#include <grpcpp/client_context.h>
-
 #include <chrono>
 #include <memory>
 #include <string>
 #include <string_view>
 
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+
 namespace dstack::rpc {
 
 // Keepalive of long streams. A client pings after kKeepaliveTime of silence and gives a connection
 // up when no answer comes within kKeepaliveTimeout. A server must allow pings at intervals of
-// kKeepaliveMinInterval (GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS), otherwise it closes
-// connections of clients that ping ("too_many_pings").
+// kKeepaliveMinInterval (GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS), otherwise it
+// closes connections of clients that ping ("too_many_pings").
 inline constexpr std::chrono::milliseconds kKeepaliveTime{30'000};
 inline constexpr std::chrono::milliseconds kKeepaliveTimeout{10'000};
 inline constexpr std::chrono::milliseconds kKeepaliveMinInterval{10'000};

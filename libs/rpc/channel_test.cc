@@ -1,8 +1,8 @@
 #include "libs/rpc/channel.h"
 
-#include <catch2/catch.hpp>
-
 #include <string>
+
+#include <catch2/catch.hpp>
 
 namespace dstack::rpc {
 namespace {

@@ -1,13 +1,13 @@
 #include "libs/rpc/status_mapping.h"
 
-#include <absl/strings/cord.h>
-#include <absl/strings/match.h>
-
 #include <algorithm>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include <absl/strings/cord.h>
+#include <absl/strings/match.h>
 
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"

@@ -4,8 +4,8 @@
 #include <google/protobuf/message.h>
 #include <grpcpp/impl/codegen/status.h>
 
-// Errors keep their reason across hops: payloads of an absl::Status (google.rpc.ErrorInfo, BadRequest,
-// RetryInfo, ...) travel as details of google.rpc.Status in `grpc-status-details-bin`.
+// Errors keep their reason across hops: payloads of an absl::Status (google.rpc.ErrorInfo,
+// BadRequest, RetryInfo, ...) travel as details of google.rpc.Status in `grpc-status-details-bin`.
 //
 // The functions are pure and may be called from any thread.
 namespace dstack::rpc {

@@ -5,7 +5,9 @@
 
 namespace dstack::cli {
 
-bool ConfirmApply(const Context& context, const ApplyOptions& options, const std::string& question,
+bool ConfirmApply(const Context& context,
+                  const ApplyOptions& options,
+                  const std::string& question,
                   Interrupts& interrupts) {
   if (options.yes) return true;
   if (context.terminal.Ask(question, interrupts) == Answer::kYes) return true;

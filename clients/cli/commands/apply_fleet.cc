@@ -55,7 +55,8 @@ class KeyReader {
     if (file.empty() || spec_->ssh_keys().contains(file)) return;
     const bool is_relative = file[0] != '/' && file[0] != '~';
     if (is_relative && directory_.empty()) {
-      wrong_.push_back({field, fmt::format("a relative path needs a configuration file ({})", file)});
+      wrong_.push_back(
+          {field, fmt::format("a relative path needs a configuration file ({})", file)});
       return;
     }
     const auto key = base::ReadFile(environment_.ResolvePath(file, directory_), kMaxKeyBytes);
@@ -74,7 +75,8 @@ class KeyReader {
   std::vector<base::FieldViolation> wrong_;
 };
 
-absl::StatusOr<FleetSpec> BuildSpec(const Context& context, const ApplyOptions& options,
+absl::StatusOr<FleetSpec> BuildSpec(const Context& context,
+                                    const ApplyOptions& options,
                                     const DocumentFile& document) {
   if (!options.flags.HasOnlyNameAndEnv()) {
     return base::Invalid("Of the flags for runs, fleets take --name and --env alone");
@@ -91,8 +93,8 @@ absl::StatusOr<FleetSpec> BuildSpec(const Context& context, const ApplyOptions& 
   RETURN_IF_ERROR(config::ValidateFleet(fleet));
   spec.set_configuration_path(document.shown_path);
   if (fleet.has_ssh_config()) {
-    RETURN_IF_ERROR(KeyReader(context.environment, document.directory, &spec)
-                        .ReadAll(fleet.ssh_config()));
+    RETURN_IF_ERROR(
+        KeyReader(context.environment, document.directory, &spec).ReadAll(fleet.ssh_config()));
   }
   return spec;
 }
@@ -106,8 +108,10 @@ absl::StatusOr<FleetPlan> FetchPlan(Connection& connection, const FleetSpec& spe
   return std::move(*response.mutable_plan());
 }
 
-Decision DecideOnExisting(const Context& context, const ApplyOptions& options,
-                          const FleetPlan& plan, Interrupts& interrupts) {
+Decision DecideOnExisting(const Context& context,
+                          const ApplyOptions& options,
+                          const FleetPlan& plan,
+                          Interrupts& interrupts) {
   Terminal& terminal = context.terminal;
   const std::string name = Neutralise(plan.current_fleet().name());
   std::string question = "Re-create the fleet?";
@@ -119,9 +123,11 @@ Decision DecideOnExisting(const Context& context, const ApplyOptions& options,
       return Decision::kNothing;
     }
   } else {
-    terminal.PrintLine(fmt::format("Fleet {} already exists. Detected changes that {} be updated "
-                                   "in-place:",
-                                   name, plan.is_updatable() ? "can" : "cannot"));
+    terminal.PrintLine(
+        fmt::format("Fleet {} already exists. Detected changes that {} be updated "
+                    "in-place:",
+                    name,
+                    plan.is_updatable() ? "can" : "cannot"));
     terminal.Print(ChangesText(plan.changed_fields()));
     if (plan.is_updatable()) {
       question = "Update the fleet in-place?";
@@ -131,7 +137,9 @@ Decision DecideOnExisting(const Context& context, const ApplyOptions& options,
   return ConfirmApply(context, options, question, interrupts) ? decision : Decision::kDeclined;
 }
 
-Decision Decide(const Context& context, const ApplyOptions& options, const FleetPlan& plan,
+Decision Decide(const Context& context,
+                const ApplyOptions& options,
+                const FleetPlan& plan,
                 Interrupts& interrupts) {
   if (plan.has_current_fleet()) return DecideOnExisting(context, options, plan, interrupts);
   const std::string& name = plan.effective_fleet_spec().configuration().name();
@@ -170,8 +178,11 @@ absl::Status DeleteAndWait(Connection& connection, const Fleet& fleet, Interrupt
   }
 }
 
-absl::StatusOr<Fleet> Submit(Connection& connection, const ApplyOptions& options,
-                             const FleetSpec& spec, const FleetPlan& plan, Decision decision) {
+absl::StatusOr<Fleet> Submit(Connection& connection,
+                             const ApplyOptions& options,
+                             const FleetSpec& spec,
+                             const FleetPlan& plan,
+                             Decision decision) {
   api::v1::ApplyFleetRequest request;
   request.set_project_name(connection.project());
   *request.mutable_fleet_spec() = spec;
@@ -189,28 +200,28 @@ bool IsSettled(const Instance& instance) {
   switch (instance.status()) {
     case api::v1::INSTANCE_STATUS_PENDING:
     case api::v1::INSTANCE_STATUS_PROVISIONING:
-    case api::v1::INSTANCE_STATUS_TERMINATING: return false;
-    default: return true;
+    case api::v1::INSTANCE_STATUS_TERMINATING:
+      return false;
+    default:
+      return true;
   }
 }
 
 // Instances that could not be set up are gone from the live fleet, or still in it as TERMINATED.
 bool HasFailed(const Instance& instance) {
   return instance.status() == api::v1::INSTANCE_STATUS_TERMINATED &&
-         instance.termination_reason() !=
-             api::v1::INSTANCE_TERMINATION_REASON_TERMINATED_BY_USER;
+         instance.termination_reason() != api::v1::INSTANCE_TERMINATION_REASON_TERMINATED_BY_USER;
 }
 
 std::string ProgressText(const Fleet& fleet) {
   const auto settled = std::count_if(fleet.instances().begin(), fleet.instances().end(), IsSettled);
-  return fmt::format("Provisioning {}... {}/{} instances ready", fleet.name(), settled,
-                     fleet.instances_size());
+  return fmt::format(
+      "Provisioning {}... {}/{} instances ready", fleet.name(), settled, fleet.instances_size());
 }
 
 // 1 if an instance failed.
 int Report(const Context& context, const Fleet& fleet) {
-  context.terminal.PrintTable(
-      FleetTable({fleet}, {.now = std::chrono::system_clock::now()}));
+  context.terminal.PrintTable(FleetTable({fleet}, {.now = std::chrono::system_clock::now()}));
   int code = 0;
   for (const Instance& instance : fleet.instances()) {
     if (!HasFailed(instance)) continue;
@@ -225,14 +236,15 @@ int Report(const Context& context, const Fleet& fleet) {
   return code;
 }
 
-absl::StatusOr<int> OnInterrupt(const Context& context, const ApplyOptions& options,
-                                Connection& connection, Interrupts& interrupts,
+absl::StatusOr<int> OnInterrupt(const Context& context,
+                                const ApplyOptions& options,
+                                Connection& connection,
+                                Interrupts& interrupts,
                                 const Fleet& fleet) {
   const std::string name = Neutralise(fleet.name());
   const bool can_ask = !options.yes && context.terminal.can_ask();
-  const bool is_delete =
-      can_ask && context.terminal.Ask("Delete the fleet before exiting?", interrupts) ==
-                     Answer::kYes;
+  const bool is_delete = can_ask && context.terminal.Ask("Delete the fleet before exiting?",
+                                                         interrupts) == Answer::kYes;
   if (is_delete) {
     RETURN_IF_ERROR(RequestDelete(connection, fleet.name()));
     context.terminal.PrintLine(fmt::format("Fleet {} deleted", name));
@@ -243,8 +255,11 @@ absl::StatusOr<int> OnInterrupt(const Context& context, const ApplyOptions& opti
   return 0;
 }
 
-absl::StatusOr<int> WaitForInstances(const Context& context, const ApplyOptions& options,
-                                     Connection& connection, Interrupts& interrupts, Fleet fleet) {
+absl::StatusOr<int> WaitForInstances(const Context& context,
+                                     const ApplyOptions& options,
+                                     Connection& connection,
+                                     Interrupts& interrupts,
+                                     Fleet fleet) {
   StatusLine line(context.terminal);
   while (!std::all_of(fleet.instances().begin(), fleet.instances().end(), IsSettled)) {
     line.Show(ProgressText(fleet));
@@ -260,8 +275,10 @@ absl::StatusOr<int> WaitForInstances(const Context& context, const ApplyOptions&
 
 }  // namespace
 
-absl::StatusOr<int> ApplyFleet(const Context& context, const ApplyOptions& options,
-                               const DocumentFile& document, Interrupts& interrupts) {
+absl::StatusOr<int> ApplyFleet(const Context& context,
+                               const ApplyOptions& options,
+                               const DocumentFile& document,
+                               Interrupts& interrupts) {
   Terminal& terminal = context.terminal;
   ASSIGN_OR_RETURN(const FleetSpec spec, BuildSpec(context, options, document));
   ASSIGN_OR_RETURN(const auto connection, context.Connect(options.project));

@@ -30,7 +30,8 @@ constexpr std::chrono::seconds kPlanTimeout{60};
 enum class Decision { kCreate, kUpdate, kOverride, kNothing, kDeclined };
 
 // The document with flags, variables and arguments in it.
-absl::StatusOr<RunSpec> BuildSpec(const Context& context, const ApplyOptions& options,
+absl::StatusOr<RunSpec> BuildSpec(const Context& context,
+                                  const ApplyOptions& options,
                                   const DocumentFile& document) {
   RunSpec spec;
   config::v1::RunConfiguration& run = *spec.mutable_configuration();
@@ -41,8 +42,9 @@ absl::StatusOr<RunSpec> BuildSpec(const Context& context, const ApplyOptions& op
   RETURN_IF_ERROR(config::ValidateRun(run));
   spec.set_run_name(run.name());
   spec.set_configuration_path(document.shown_path);
-  ASSIGN_OR_RETURN(const auto profile, ChooseProfile(context.environment, options.flags.profile,
-                                                     options.flags.no_profile));
+  ASSIGN_OR_RETURN(
+      const auto profile,
+      ChooseProfile(context.environment, options.flags.profile, options.flags.no_profile));
   if (profile.has_value()) *spec.mutable_profile() = *profile;
   return spec;
 }
@@ -57,13 +59,18 @@ absl::StatusOr<RunPlan> FetchPlan(Connection& connection, const RunSpec& spec, i
   return std::move(*response.mutable_plan());
 }
 
-Decision Confirmed(const Context& context, const ApplyOptions& options, Interrupts& interrupts,
-                   const std::string& question, Decision decision) {
+Decision Confirmed(const Context& context,
+                   const ApplyOptions& options,
+                   Interrupts& interrupts,
+                   const std::string& question,
+                   Decision decision) {
   return ConfirmApply(context, options, question, interrupts) ? decision : Decision::kDeclined;
 }
 
-Decision DecideOnActiveRun(const Context& context, const ApplyOptions& options,
-                           const RunPlan& plan, Interrupts& interrupts) {
+Decision DecideOnActiveRun(const Context& context,
+                           const ApplyOptions& options,
+                           const RunPlan& plan,
+                           Interrupts& interrupts) {
   Terminal& terminal = context.terminal;
   const std::string name = Neutralise(plan.current_run().spec().run_name());
   if (plan.changed_fields().empty()) {
@@ -74,31 +81,34 @@ Decision DecideOnActiveRun(const Context& context, const ApplyOptions& options,
     }
   } else {
     const bool is_updatable = plan.action() == api::v1::APPLY_ACTION_UPDATE;
-    terminal.PrintLine(fmt::format("Active run {} already exists. Detected changes that {} be "
-                                   "updated in-place:",
-                                   name, is_updatable ? "can" : "cannot"));
+    terminal.PrintLine(
+        fmt::format("Active run {} already exists. Detected changes that {} be "
+                    "updated in-place:",
+                    name,
+                    is_updatable ? "can" : "cannot"));
     terminal.Print(ChangesText(plan.changed_fields()));
     if (is_updatable) {
       return Confirmed(context, options, interrupts, "Update the run?", Decision::kUpdate);
     }
   }
-  return Confirmed(context, options, interrupts, "Stop and override the run?",
-                   Decision::kOverride);
+  return Confirmed(context, options, interrupts, "Stop and override the run?", Decision::kOverride);
 }
 
-Decision Decide(const Context& context, const ApplyOptions& options, const RunPlan& plan,
+Decision Decide(const Context& context,
+                const ApplyOptions& options,
+                const RunPlan& plan,
                 Interrupts& interrupts) {
   const bool is_active = plan.has_current_run() && !IsFinal(plan.current_run().status());
   if (is_active) return DecideOnActiveRun(context, options, plan, interrupts);
   const std::string& name = plan.effective_run_spec().configuration().name();
-  const std::string question = name.empty()
-                                   ? std::string("Submit a new run?")
-                                   : fmt::format("Submit the run {}?", name);
+  const std::string question =
+      name.empty() ? std::string("Submit a new run?") : fmt::format("Submit the run {}?", name);
   return Confirmed(context, options, interrupts, question, Decision::kCreate);
 }
 
 // Waits in a thread of its own, so that Ctrl-C is heard. CANCELLED when it was pressed.
-absl::Status WaitUntilFinal(Connection& connection, const std::string& run_id,
+absl::Status WaitUntilFinal(Connection& connection,
+                            const std::string& run_id,
                             Interrupts& interrupts) {
   const base::RealClock clock;
   base::SeededRandom random;
@@ -107,7 +117,8 @@ absl::Status WaitUntilFinal(Connection& connection, const std::string& run_id,
   absl::Status status;
   const bool was_collecting = interrupts.Collect(true);
   std::thread watcher([&] {
-    status = WatchRun(connection, run_id, [](const api::v1::Run&) {}, reconnect, stopper);
+    status = WatchRun(
+        connection, run_id, [](const api::v1::Run&) {}, reconnect, stopper);
     interrupts.Ring();
   });
   const auto woken = interrupts.Wait(std::chrono::milliseconds(-1));
@@ -118,7 +129,9 @@ absl::Status WaitUntilFinal(Connection& connection, const std::string& run_id,
   return is_interrupted ? absl::CancelledError("Operation interrupted") : status;
 }
 
-absl::Status StopCurrent(const Context& context, Connection& connection, const RunPlan& plan,
+absl::Status StopCurrent(const Context& context,
+                         Connection& connection,
+                         const RunPlan& plan,
                          Interrupts& interrupts) {
   api::v1::StopRunsRequest request;
   request.set_project_name(connection.project());
@@ -129,8 +142,11 @@ absl::Status StopCurrent(const Context& context, Connection& connection, const R
   return WaitUntilFinal(connection, plan.current_run().id(), interrupts);
 }
 
-absl::StatusOr<api::v1::Run> Submit(Connection& connection, const ApplyOptions& options,
-                                    const RunSpec& spec, const RunPlan& plan, Decision decision) {
+absl::StatusOr<api::v1::Run> Submit(Connection& connection,
+                                    const ApplyOptions& options,
+                                    const RunSpec& spec,
+                                    const RunPlan& plan,
+                                    Decision decision) {
   api::v1::ApplyRunRequest request;
   request.set_project_name(connection.project());
   *request.mutable_run_spec() = spec;
@@ -145,12 +161,14 @@ absl::StatusOr<api::v1::Run> Submit(Connection& connection, const ApplyOptions& 
   return std::move(*response.mutable_run());
 }
 
-absl::StatusOr<int> FollowRun(const Context& context, const ApplyOptions& options,
-                              Connection& connection, Interrupts& interrupts,
+absl::StatusOr<int> FollowRun(const Context& context,
+                              const ApplyOptions& options,
+                              Connection& connection,
+                              Interrupts& interrupts,
                               const api::v1::Run& run) {
   const std::string name = Neutralise(run.spec().run_name());
-  RunSession session(connection, context.terminal, interrupts,
-                     {.leaves_on_interrupt = options.yes});
+  RunSession session(
+      connection, context.terminal, interrupts, {.leaves_on_interrupt = options.yes});
   absl::StatusOr<int> code = session.Wait(run);
   if (code.ok()) return code;
   return base::Annotate(code.status(), "Run {} goes on, but cannot be followed", name);
@@ -167,8 +185,10 @@ void PrintSkipped(const Context& context, const std::vector<Archive>& archives) 
 
 }  // namespace
 
-absl::StatusOr<int> ApplyRun(const Context& context, const ApplyOptions& options,
-                             const DocumentFile& document, Interrupts& interrupts) {
+absl::StatusOr<int> ApplyRun(const Context& context,
+                             const ApplyOptions& options,
+                             const DocumentFile& document,
+                             Interrupts& interrupts) {
   Terminal& terminal = context.terminal;
   // The output of the job owns standard output from the start, so that it is all there is.
   if (!options.detach) terminal.ReserveOutput();
@@ -178,18 +198,18 @@ absl::StatusOr<int> ApplyRun(const Context& context, const ApplyOptions& options
                    PackFiles(*connection, context.environment, document.directory, &spec));
   PrintSkipped(context, archives);
   ASSIGN_OR_RETURN(const RunPlan plan, FetchPlan(*connection, spec, options.max_offers));
-  terminal.Print(RunPlanScreen(plan, options.verbose, static_cast<size_t>(options.max_offers),
-                               terminal.MessageScreen()));
+  terminal.Print(RunPlanScreen(
+      plan, options.verbose, static_cast<size_t>(options.max_offers), terminal.MessageScreen()));
   const Decision decision = Decide(context, options, plan, interrupts);
   if (decision == Decision::kNothing || decision == Decision::kDeclined) return 0;
   RETURN_IF_ERROR(UploadMissing(*connection, archives));
   if (decision == Decision::kOverride) {
     RETURN_IF_ERROR(StopCurrent(context, *connection, plan, interrupts));
   }
-  ASSIGN_OR_RETURN(const api::v1::Run run,
-                   Submit(*connection, options, spec, plan, decision));
+  ASSIGN_OR_RETURN(const api::v1::Run run, Submit(*connection, options, spec, plan, decision));
   if (!options.detach) return FollowRun(context, options, *connection, interrupts, run);
-  terminal.PrintLine(fmt::format("Run {} {}, detaching...", Neutralise(run.spec().run_name()),
+  terminal.PrintLine(fmt::format("Run {} {}, detaching...",
+                                 Neutralise(run.spec().run_name()),
                                  decision == Decision::kUpdate ? "updated" : "submitted"));
   return 0;
 }

@@ -14,8 +14,8 @@
 
 namespace dstack::cli {
 
-// References outlive the command. A command returns the exit code of the program, or an error that is
-// printed and means 1.
+// References outlive the command. A command returns the exit code of the program, or an error that
+// is printed and means 1.
 struct Context {
   const Environment& environment;
   const ProjectStore& store;

@@ -1,13 +1,12 @@
 #include "clients/cli/commands/document_file.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <filesystem>
 #include <utility>
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "libs/base/file.h"
 #include "libs/base/macros.h"

@@ -6,9 +6,10 @@
 
 #include <absl/status/statusor.h>
 
-#include "clients/cli/commands/context.h"
 #include "dstack/config/v1/fleet.pb.h"
 #include "dstack/config/v1/run.pb.h"
+
+#include "clients/cli/commands/context.h"
 
 namespace dstack::cli {
 

@@ -75,7 +75,8 @@ std::string DeleteQuestion(const DeleteFleetOptions& options) {
 
 }  // namespace
 
-absl::StatusOr<Fleet> FetchFleet(Connection& connection, const std::string& name,
+absl::StatusOr<Fleet> FetchFleet(Connection& connection,
+                                 const std::string& name,
                                  const std::string& id) {
   api::v1::GetFleetRequest request;
   request.set_project_name(connection.project());
@@ -94,8 +95,7 @@ absl::StatusOr<int> ListFleets(const Context& context, const ListFleetsOptions& 
   if (options.watch) return WatchFleets(context, *connection, options.verbose);
   ASSIGN_OR_RETURN(const std::vector<Fleet> fleets, FetchFleets(*connection));
   if (!options.json) {
-    context.terminal.Print(
-        RenderFleets(fleets, options.verbose, context.terminal.MessageScreen()));
+    context.terminal.Print(RenderFleets(fleets, options.verbose, context.terminal.MessageScreen()));
     return 0;
   }
   std::vector<const google::protobuf::Message*> items;
@@ -113,8 +113,7 @@ absl::StatusOr<int> GetFleet(const Context& context, const GetFleetOptions& opti
 
 absl::StatusOr<int> DeleteFleet(const Context& context, const DeleteFleetOptions& options) {
   RETURN_IF_ERROR(RefuseImported(options.name));
-  ASSIGN_OR_RETURN(const bool is_confirmed,
-                   context.Confirm(DeleteQuestion(options), options.yes));
+  ASSIGN_OR_RETURN(const bool is_confirmed, context.Confirm(DeleteQuestion(options), options.yes));
   if (!is_confirmed) return 0;
   ASSIGN_OR_RETURN(const std::unique_ptr<Connection> connection, context.Connect(options.project));
   api::v1::DeleteFleetsRequest request;

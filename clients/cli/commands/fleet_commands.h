@@ -7,8 +7,9 @@
 
 #include <absl/status/statusor.h>
 
-#include "clients/cli/commands/context.h"
 #include "dstack/api/v1/fleet.pb.h"
+
+#include "clients/cli/commands/context.h"
 
 namespace dstack::cli {
 

@@ -1,11 +1,10 @@
 #include "clients/cli/commands/local_commands.h"
 
-#include <unistd.h>
-
 #include <cerrno>
 #include <filesystem>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "clients/cli/commands/document_file.h"
 #include "libs/base/macros.h"

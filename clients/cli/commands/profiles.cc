@@ -34,7 +34,8 @@ std::optional<std::string> WantedName(const Environment& environment, const std:
 }  // namespace
 
 absl::StatusOr<std::optional<Profile>> ChooseProfile(const Environment& environment,
-                                                     const std::string& name, bool is_disabled) {
+                                                     const std::string& name,
+                                                     bool is_disabled) {
   const bool is_off_by_variable = environment.Get("DSTACK_NO_PROFILE").has_value();
   if (is_disabled || (name.empty() && is_off_by_variable)) return std::nullopt;
   const std::optional<std::string> wanted = WantedName(environment, name);
@@ -44,8 +45,7 @@ absl::StatusOr<std::optional<Profile>> ChooseProfile(const Environment& environm
     ASSIGN_OR_RETURN(const auto file, ReadProfiles(directory));
     if (!file.has_value()) continue;
     for (const Profile& profile : file->profiles()) {
-      const bool is_match =
-          wanted.has_value() ? profile.name() == *wanted : profile.is_default();
+      const bool is_match = wanted.has_value() ? profile.name() == *wanted : profile.is_default();
       if (is_match) return profile;
     }
   }

@@ -15,30 +15,33 @@ using config::v1::ClientConfig;
 using config::v1::ClientProject;
 
 std::string UserText(const ClientProject& project) {
-  const auto connection = Connection::Open(
-      {project.url(), base::Secret(project.token()), project.name()});
+  const auto connection =
+      Connection::Open({project.url(), base::Secret(project.token()), project.name()});
   if (!connection.ok()) return "(invalid URL)";
-  const auto response = (*connection)->Call((*connection)->users(),
-                                            &api::v1::UserService::Stub::GetMyUser,
-                                            api::v1::GetMyUserRequest(), std::chrono::seconds(5));
+  const auto response = (*connection)
+                            ->Call((*connection)->users(),
+                                   &api::v1::UserService::Stub::GetMyUser,
+                                   api::v1::GetMyUserRequest(),
+                                   std::chrono::seconds(5));
   if (response.ok()) return response->user().name();
   return absl::IsUnauthenticated(response.status()) ? "(invalid token)" : "(no answer)";
 }
 
 // A wrong URL, token or project is found here and not at the next command.
 absl::Status Check(const ClientProject& project) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Connection> connection,
-                   Connection::Open({project.url(), base::Secret(project.token()),
-                                     project.name()}));
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<Connection> connection,
+      Connection::Open({project.url(), base::Secret(project.token()), project.name()}));
   api::v1::GetProjectRequest request;
   request.set_project_name(project.name());
-  return connection->Call(connection->projects(), &api::v1::ProjectService::Stub::GetProject,
-                          request)
+  return connection
+      ->Call(connection->projects(), &api::v1::ProjectService::Stub::GetProject, request)
       .status();
 }
 
 // -y and -n answer; otherwise the question is asked when another project is the default.
-absl::StatusOr<bool> WantsDefault(const Context& context, const ClientConfig& config,
+absl::StatusOr<bool> WantsDefault(const Context& context,
+                                  const ClientConfig& config,
                                   const AddProjectOptions& options) {
   const ClientProject* current = DefaultProject(config);
   if (current == nullptr) return true;
@@ -94,9 +97,9 @@ absl::StatusOr<int> SetDefault(const Context& context, const std::string& name) 
 absl::StatusOr<int> DeleteProject(const Context& context, const DeleteProjectOptions& options) {
   ASSIGN_OR_RETURN(ClientConfig config, context.store.Load());
   RETURN_IF_ERROR(RemoveProject(options.name, &config));
-  ASSIGN_OR_RETURN(const bool is_confirmed,
-                   context.Confirm(fmt::format("Delete project {} from your list?", options.name),
-                                   options.yes));
+  ASSIGN_OR_RETURN(
+      const bool is_confirmed,
+      context.Confirm(fmt::format("Delete project {} from your list?", options.name), options.yes));
   if (!is_confirmed) return 0;
   RETURN_IF_ERROR(context.store.Save(config));
   context.terminal.PrintLine("OK");

@@ -55,14 +55,16 @@ absl::StatusOr<std::vector<Run>> SelectRuns(Connection& connection, const PsOpti
   return ListRuns(connection, false, 1);
 }
 
-std::string RenderRuns(const std::vector<Run>& runs, const PsOptions& options,
+std::string RenderRuns(const std::vector<Run>& runs,
+                       const PsOptions& options,
                        const Screen& screen) {
   const RunTableOptions table{.is_verbose = options.verbose,
                               .now = std::chrono::system_clock::now()};
   return RunTable(runs, table).Render(screen);
 }
 
-absl::StatusOr<int> WatchRuns(const Context& context, Connection& connection,
+absl::StatusOr<int> WatchRuns(const Context& context,
+                              Connection& connection,
                               const PsOptions& options) {
   Interrupts interrupts(/*exit_code=*/0);
   interrupts.Collect(true);
@@ -84,7 +86,8 @@ absl::StatusOr<int> WatchRuns(const Context& context, Connection& connection,
   }
 }
 
-absl::StatusOr<Run> FindRun(Connection& connection, const std::string& name,
+absl::StatusOr<Run> FindRun(Connection& connection,
+                            const std::string& name,
                             const std::string& id) {
   api::v1::GetRunRequest request;
   request.set_project_name(connection.project());
@@ -149,10 +152,9 @@ absl::StatusOr<int> GetRun(const Context& context, const GetRunOptions& options)
 
 absl::StatusOr<int> StopRuns(const Context& context, const StopOptions& options) {
   const char* verb = options.abort ? "Abort" : "Stop";
-  const std::string question =
-      options.names.size() == 1
-          ? fmt::format("{} the run {}?", verb, options.names[0])
-          : fmt::format("{} {} runs?", verb, options.names.size());
+  const std::string question = options.names.size() == 1
+                                   ? fmt::format("{} the run {}?", verb, options.names[0])
+                                   : fmt::format("{} {} runs?", verb, options.names.size());
   ASSIGN_OR_RETURN(const bool is_confirmed, context.Confirm(question, options.yes));
   if (!is_confirmed) return 0;
   ASSIGN_OR_RETURN(const std::unique_ptr<Connection> connection, context.Connect(options.project));

@@ -1,16 +1,15 @@
 #include "clients/cli/files/archive.h"
 
-#include <archive.h>
-#include <archive_entry.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <utility>
 
+#include <archive.h>
+#include <archive_entry.h>
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include "clients/cli/files/ignore.h"
 #include "libs/base/file.h"
@@ -76,17 +75,20 @@ class Packer {
 
   absl::Status ArchiveError() const {
     if (is_too_large_) {
-      return base::Error(absl::StatusCode::kResourceExhausted, "TOO_LARGE",
-                         fmt::format("{}: the archive is larger than {} bytes", root_,
-                                     limit_bytes_));
+      return base::Error(
+          absl::StatusCode::kResourceExhausted,
+          "TOO_LARGE",
+          fmt::format("{}: the archive is larger than {} bytes", root_, limit_bytes_));
     }
     const char* text = archive_error_string(writer_);
     return base::Internal(fmt::format("packing {}: {}", root_, text == nullptr ? "?" : text));
   }
 
   // `name` is the name in the archive, `relative` the path below the root for the ignore rules.
-  absl::Status AddAny(const std::string& path, const std::string& name,
-                      const std::string& relative, const struct stat& info) {
+  absl::Status AddAny(const std::string& path,
+                      const std::string& name,
+                      const std::string& relative,
+                      const struct stat& info) {
     if (S_ISDIR(info.st_mode)) return AddDirectory(path, name, relative);
     if (S_ISREG(info.st_mode)) return AddFile(path, name, info);
     if (S_ISLNK(info.st_mode)) return AddLink(path, name);
@@ -107,7 +109,8 @@ class Packer {
     return archive_write_header(writer_, entry) < ARCHIVE_WARN ? ArchiveError() : absl::OkStatus();
   }
 
-  absl::Status AddDirectory(const std::string& path, const std::string& name,
+  absl::Status AddDirectory(const std::string& path,
+                            const std::string& name,
                             const std::string& relative) {
     RETURN_IF_ERROR(WriteHeader(NewEntry(name, AE_IFDIR, 0755).get()));
     for (const char* file : {".gitignore", ".dstackignore"}) {
@@ -139,8 +142,7 @@ class Packer {
     return names;
   }
 
-  absl::Status AddFile(const std::string& path, const std::string& name,
-                       const struct stat& info) {
+  absl::Status AddFile(const std::string& path, const std::string& name, const struct stat& info) {
     const base::UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!fd) return base::ErrnoError(errno, path);
     EntryPtr entry = NewEntry(name, AE_IFREG, (info.st_mode & S_IXUSR) != 0 ? 0755 : 0644);
@@ -149,9 +151,9 @@ class Packer {
     std::string buffer(kPieceBytes, '\0');
     auto rest = static_cast<uint64_t>(info.st_size);
     while (rest > 0) {
-      ASSIGN_OR_RETURN(const size_t count,
-                       base::ReadSome(fd.get(), buffer.data(),
-                                      std::min<uint64_t>(rest, buffer.size())));
+      ASSIGN_OR_RETURN(
+          const size_t count,
+          base::ReadSome(fd.get(), buffer.data(), std::min<uint64_t>(rest, buffer.size())));
       if (count == 0) return base::Internal(fmt::format("{}: changed while it was packed", path));
       if (archive_write_data(writer_, buffer.data(), count) < 0) return ArchiveError();
       rest -= count;
@@ -179,8 +181,8 @@ class Packer {
 }  // namespace
 
 absl::StatusOr<Archive> PackPath(const std::string& path, uint64_t limit_bytes) {
-  const uint64_t limit = limit_bytes == 0 ? kLargestArchiveBytes
-                                          : std::min(limit_bytes, kLargestArchiveBytes);
+  const uint64_t limit =
+      limit_bytes == 0 ? kLargestArchiveBytes : std::min(limit_bytes, kLargestArchiveBytes);
   if (path.empty()) return base::Invalid("files: the path is empty");
   return Packer(path, limit).Pack();
 }

@@ -1,8 +1,8 @@
 #include "clients/cli/files/ignore.h"
 
-#include <fnmatch.h>
-
 #include <utility>
+
+#include <fnmatch.h>
 
 namespace dstack::cli {
 namespace {
@@ -18,10 +18,12 @@ std::vector<std::string> SplitPath(std::string_view path) {
   return parts;
 }
 
-// Matches components from the given positions on; `**` stands for any number of them. A trailing `**`
-// needs at least one, as in git.
-bool MatchFrom(const std::vector<std::string>& pattern, size_t p,
-               const std::vector<std::string>& path, size_t i) {
+// Matches components from the given positions on; `**` stands for any number of them. A trailing
+// `**` needs at least one, as in git.
+bool MatchFrom(const std::vector<std::string>& pattern,
+               size_t p,
+               const std::vector<std::string>& path,
+               size_t i) {
   if (p == pattern.size()) return i == path.size();
   if (pattern[p] == "**") {
     const size_t least = p + 1 == pattern.size() ? 1 : 0;

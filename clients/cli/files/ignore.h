@@ -8,17 +8,17 @@
 namespace dstack::cli {
 
 // Rules of the ignore files from the root down to one directory. The usual patterns work: comments,
-// `!` to take back, a slash at the end (directories alone) and at the start or in the middle (anchored
-// to the directory of the file), `*`, `?`, `[...]`, `**`. Not read: `.git/info/exclude` and the user's
-// global excludes. `.git` itself is always left out.
+// `!` to take back, a slash at the end (directories alone) and at the start or in the middle
+// (anchored to the directory of the file), `*`, `?`, `[...]`, `**`. Not read: `.git/info/exclude`
+// and the user's global excludes. `.git` itself is always left out.
 class IgnoreRules {
  public:
   // Adds the lines of an ignore file of `directory` (relative to the root of the archive, "" is the
   // root itself). Later rules win over earlier ones.
   void AddFile(const std::string& directory, std::string_view text);
 
-  // True if `path` (relative to the root, "a/b") is left out. Parents are the caller's business: what
-  // lies in a directory that is left out is not asked for.
+  // True if `path` (relative to the root, "a/b") is left out. Parents are the caller's business:
+  // what lies in a directory that is left out is not asked for.
   bool IsIgnored(const std::string& path, bool is_directory) const;
 
  private:

@@ -29,8 +29,8 @@ absl::StatusOr<std::string> LocalPath(const Environment& environment,
                                       const std::string& path) {
   const bool is_relative = path.empty() || (path[0] != '/' && path[0] != '~');
   if (is_relative && document_directory.empty()) {
-    return base::InvalidField(
-        "files", fmt::format("a relative path needs a configuration file ({})", path));
+    return base::InvalidField("files",
+                              fmt::format("a relative path needs a configuration file ({})", path));
   }
   return environment.ResolvePath(path, document_directory);
 }
@@ -81,9 +81,9 @@ absl::Status UploadMissing(Connection& connection, const std::vector<Archive>& a
   if (archives.empty()) return absl::OkStatus();
   api::v1::FindMissingFilesRequest request;
   for (const Archive& archive : archives) request.add_digests(archive.digest);
-  ASSIGN_OR_RETURN(const api::v1::FindMissingFilesResponse response,
-                   connection.Call(connection.files(),
-                                   &api::v1::FileService::Stub::FindMissingFiles, request));
+  ASSIGN_OR_RETURN(
+      const api::v1::FindMissingFilesResponse response,
+      connection.Call(connection.files(), &api::v1::FileService::Stub::FindMissingFiles, request));
   std::vector<std::string> missing(response.missing_digests().begin(),
                                    response.missing_digests().end());
   for (const Archive& archive : archives) {

@@ -6,16 +6,17 @@
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
+#include "dstack/api/v1/run.pb.h"
+
 #include "clients/cli/files/archive.h"
 #include "clients/cli/session/connection.h"
 #include "clients/cli/session/environment.h"
-#include "dstack/api/v1/run.pb.h"
 
 namespace dstack::cli {
 
-// Packs the files that the configuration names, and sets RunSpec.files. Paths that are relative start
-// from the directory of the document; `document_directory` is empty for standard input, where only
-// absolute paths can be resolved. Errors name the path.
+// Packs the files that the configuration names, and sets RunSpec.files. Paths that are relative
+// start from the directory of the document; `document_directory` is empty for standard input, where
+// only absolute paths can be resolved. Errors name the path.
 absl::StatusOr<std::vector<Archive>> PackFiles(Connection& connection,
                                                const Environment& environment,
                                                const std::string& document_directory,

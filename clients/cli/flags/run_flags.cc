@@ -108,8 +108,8 @@ void ApplyPorts(const RunFlags& flags, RunConfiguration* run, Violations* wrong)
   if (run->has_task()) {
     wrong->Take("--port", config::MergePorts(flags.ports, run->mutable_task()->mutable_ports()));
   } else if (run->has_dev_environment()) {
-    wrong->Take("--port", config::MergePorts(flags.ports,
-                                             run->mutable_dev_environment()->mutable_ports()));
+    wrong->Take("--port",
+                config::MergePorts(flags.ports, run->mutable_dev_environment()->mutable_ports()));
   } else {
     wrong->Add("--port", "is for tasks and development environments");
   }
@@ -123,8 +123,8 @@ bool RunFlags::HasOnlyNameAndEnv() const {
                           idle_duration.empty() && spot_policy.empty() && retry_duration.empty());
   const bool has_list = !(backends.empty() && regions.empty() && instance_types.empty() &&
                           fleets.empty() && ports.empty() && arguments.empty());
-  const bool has_switch = reuse || dont_destroy || spot || on_demand || spot_auto || retry ||
-                          no_retry || no_profile;
+  const bool has_switch =
+      reuse || dont_destroy || spot || on_demand || spot_auto || retry || no_retry || no_profile;
   return !has_text && !has_list && !has_switch;
 }
 

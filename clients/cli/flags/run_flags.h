@@ -7,8 +7,9 @@
 
 #include <absl/status/status.h>
 
-#include "clients/cli/session/environment.h"
 #include "dstack/config/v1/run.pb.h"
+
+#include "clients/cli/session/environment.h"
 
 namespace dstack::cli {
 
@@ -46,8 +47,8 @@ struct RunFlags {
   bool HasOnlyNameAndEnv() const;
 };
 
-// Replaces what the flags name; lists replace lists, variables and ports are merged. Reports all wrong
-// flags at once, each as "--flag: rule".
+// Replaces what the flags name; lists replace lists, variables and ports are merged. Reports all
+// wrong flags at once, each as "--flag: rule".
 absl::Status ApplyRunFlags(const RunFlags& flags, config::v1::RunConfiguration* run);
 
 // Lays NAME=VALUE and NAME over the list.

@@ -30,10 +30,10 @@ absl::StatusOr<google::protobuf::Timestamp> ParseSince(std::string_view text, ba
   if (absl::ParseTime(absl::RFC3339_full, base::ToAbsl(text), &time, &error)) {
     return ToTimestamp(absl::ToChronoTime(time));
   }
-  return base::Invalid(fmt::format(
-      "--since: must be a duration such as `10m`, or a time with a zone such as "
-      "`2026-01-01T00:00:00Z` ({})",
-      text));
+  return base::Invalid(
+      fmt::format("--since: must be a duration such as `10m`, or a time with a zone such as "
+                  "`2026-01-01T00:00:00Z` ({})",
+                  text));
 }
 
 }  // namespace dstack::cli

@@ -7,18 +7,19 @@
 
 #include <absl/status/status.h>
 
+#include "dstack/api/v1/log_service.pb.h"
+
 #include "clients/cli/follow/reconnect.h"
 #include "clients/cli/follow/stopper.h"
 #include "clients/cli/session/connection.h"
-#include "dstack/api/v1/log_service.pb.h"
 
 namespace dstack::cli {
 
 struct LogSink {
   // Output of the job. An error ends the reading and is returned by Follow.
   std::function<absl::Status(std::string_view bytes)> on_bytes;
-  // Output that is missing here: `dropped_bytes` by the job's policy, or (0) records that are no longer
-  // stored.
+  // Output that is missing here: `dropped_bytes` by the job's policy, or (0) records that are no
+  // longer stored.
   std::function<void(uint64_t dropped_bytes)> on_gap;
 };
 
@@ -34,7 +35,8 @@ class LogFollower {
   // stopped.
   absl::Status Follow(api::v1::StreamLogsRequest request);
 
-  // Sequence of the last record that went to the sink; 0: none. Any thread may ask only after Follow.
+  // Sequence of the last record that went to the sink; 0: none. Any thread may ask only after
+  // Follow.
   uint64_t last_sequence() const { return request_.after_sequence(); }
 
  private:

@@ -34,8 +34,8 @@ int ExitCode(const Run& run) {
   for (const auto& job : run.jobs()) {
     const JobSubmission* latest = LatestSubmission(job);
     if (latest == nullptr || latest->status() != api::v1::JOB_STATUS_FAILED) continue;
-    const bool is_exit = latest->termination_reason() ==
-                         api::v1::JOB_TERMINATION_REASON_CONTAINER_EXITED_WITH_ERROR;
+    const bool is_exit =
+        latest->termination_reason() == api::v1::JOB_TERMINATION_REASON_CONTAINER_EXITED_WITH_ERROR;
     const int status = latest->exit_status();
     if (is_exit && status > 0 && status <= 255) return status;
   }
@@ -60,11 +60,16 @@ std::string ReasonText(const Run& run) {
   }
   if (!run.error().empty()) return run.error();
   switch (run.termination_reason()) {
-    case api::v1::RUN_TERMINATION_REASON_STOPPED_BY_USER: return "stopped by a user";
-    case api::v1::RUN_TERMINATION_REASON_ABORTED_BY_USER: return "aborted by a user";
-    case api::v1::RUN_TERMINATION_REASON_RETRY_LIMIT_EXCEEDED: return "the retries are used up";
-    case api::v1::RUN_TERMINATION_REASON_SERVER_ERROR: return "the server had an error";
-    default: return "";
+    case api::v1::RUN_TERMINATION_REASON_STOPPED_BY_USER:
+      return "stopped by a user";
+    case api::v1::RUN_TERMINATION_REASON_ABORTED_BY_USER:
+      return "aborted by a user";
+    case api::v1::RUN_TERMINATION_REASON_RETRY_LIMIT_EXCEEDED:
+      return "the retries are used up";
+    case api::v1::RUN_TERMINATION_REASON_SERVER_ERROR:
+      return "the server had an error";
+    default:
+      return "";
   }
 }
 

@@ -7,8 +7,8 @@
 
 namespace dstack::cli {
 
-// 0 when the run is done. When it failed because a command ended with an error: the exit status of the
-// first such command, in the order of the jobs. 1 in all other cases.
+// 0 when the run is done. When it failed because a command ended with an error: the exit status of
+// the first such command, in the order of the jobs. 1 in all other cases.
 int ExitCode(const api::v1::Run& run);
 
 // "Done", "Failed (exited (3))", with the reason on a line of its own where there is one.

@@ -39,9 +39,9 @@ class Reconnect {
   // Something arrived: the connection works.
   void Succeeded();
 
-  // The stream broke with `status`. OK: it was waited, open the stream again. Otherwise give up with
-  // the status returned: `status` if it is no loss of connection or the time is over, CANCELLED when
-  // stopped.
+  // The stream broke with `status`. OK: it was waited, open the stream again. Otherwise give up
+  // with the status returned: `status` if it is no loss of connection or the time is over,
+  // CANCELLED when stopped.
   absl::Status WaitAfter(const absl::Status& status, Stopper& stopper);
 
  private:

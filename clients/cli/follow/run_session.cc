@@ -131,12 +131,12 @@ void RunSession::Watch() {
 }
 
 ReconnectListener RunSession::Listener() {
-  return {.on_lost =
-              [this](const absl::Status& status) {
-                PostNotice(fmt::format("{}. The run goes on; trying again...",
-                                       base::Message(status)));
-              },
-          .on_restored = [this] { PostNotice("Connected again"); }};
+  return {
+      .on_lost =
+          [this](const absl::Status& status) {
+            PostNotice(fmt::format("{}. The run goes on; trying again...", base::Message(status)));
+          },
+      .on_restored = [this] { PostNotice("Connected again"); }};
 }
 
 void RunSession::PostNotice(std::string text) {
@@ -199,8 +199,8 @@ void RunSession::ShowStart() {
   }
   base::MutexLock lock(output_mutex_);
   terminal_.PrintTable(RunTable({run_}, {.has_clock_times = true, .now = clock_.Now()}));
-  terminal_.PrintLine(fmt::format("{} provisioning completed ({})", Neutralise(run_name_),
-                                  Neutralise(RunStatusText(run_))));
+  terminal_.PrintLine(fmt::format(
+      "{} provisioning completed ({})", Neutralise(run_name_), Neutralise(RunStatusText(run_))));
 }
 
 bool RunSession::IsLogDone() {
@@ -226,7 +226,8 @@ std::optional<int> RunSession::Finish() {
   status_line_.Close();
   if (log_end_.has_value()) {
     terminal_.PrintWarning(fmt::format("The log is incomplete: {}. `dstack logs {}` shows all",
-                                       base::Message(*log_end_), run_name_));
+                                       base::Message(*log_end_),
+                                       run_name_));
   }
   return ReportOutcome();
 }
@@ -246,15 +247,24 @@ int RunSession::ReportOutcome() {
 
 std::optional<int> RunSession::OnInterrupt() {
   switch (stage_) {
-    case Stage::kFollowing: break;
-    case Stage::kStopping: Stop(Stage::kAborting); return std::nullopt;
-    case Stage::kAborting: return Detach();
+    case Stage::kFollowing:
+      break;
+    case Stage::kStopping:
+      Stop(Stage::kAborting);
+      return std::nullopt;
+    case Stage::kAborting:
+      return Detach();
   }
   if (options_.leaves_on_interrupt || !terminal_.can_ask()) return Detach();
   switch (AskWhetherToStop()) {
-    case Answer::kYes: Stop(Stage::kStopping); return std::nullopt;
-    case Answer::kInterrupted: Stop(Stage::kAborting); return std::nullopt;
-    case Answer::kNo: break;
+    case Answer::kYes:
+      Stop(Stage::kStopping);
+      return std::nullopt;
+    case Answer::kInterrupted:
+      Stop(Stage::kAborting);
+      return std::nullopt;
+    case Answer::kNo:
+      break;
   }
   return Detach();
 }
@@ -272,8 +282,8 @@ void RunSession::Stop(Stage stage) {
   request.add_run_names(run_name_);
   request.set_is_abort(stage == Stage::kAborting);
   request.set_request_id(base::NewUuid());
-  const auto response = connection_.Call(connection_.runs(), &api::v1::RunService::Stub::StopRuns,
-                                         request);
+  const auto response =
+      connection_.Call(connection_.runs(), &api::v1::RunService::Stub::StopRuns, request);
   if (!response.ok()) {
     terminal_.PrintError(base::Message(response.status()));
     return;

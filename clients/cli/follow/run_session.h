@@ -11,6 +11,8 @@
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
+#include "dstack/api/v1/run.pb.h"
+
 #include "clients/cli/follow/log_follower.h"
 #include "clients/cli/follow/reconnect.h"
 #include "clients/cli/follow/status_line.h"
@@ -18,7 +20,6 @@
 #include "clients/cli/session/connection.h"
 #include "clients/cli/session/interrupts.h"
 #include "clients/cli/session/terminal.h"
-#include "dstack/api/v1/run.pb.h"
 #include "libs/base/mutex.h"
 #include "libs/base/random.h"
 
@@ -33,8 +34,8 @@ struct RunSessionOptions {
 };
 
 // The log of replica 0, job 0 goes to standard output byte for byte as soon as it exists, attempt
-// after attempt; everything for people goes to standard error. One thread reads the log, one watches
-// the run, and the thread of Wait does the rest.
+// after attempt; everything for people goes to standard error. One thread reads the log, one
+// watches the run, and the thread of Wait does the rest.
 class RunSession {
  public:
   // The references outlive the object.
@@ -46,8 +47,8 @@ class RunSession {
   RunSession(const RunSession&) = delete;
   RunSession& operator=(const RunSession&) = delete;
 
-  // Once per object. Returns the exit code of the program: that of the run, or 0 when the person left
-  // or stopped the run. An error: the run cannot be followed any more; it goes on by itself.
+  // Once per object. Returns the exit code of the program: that of the run, or 0 when the person
+  // left or stopped the run. An error: the run cannot be followed any more; it goes on by itself.
   absl::StatusOr<int> Wait(const api::v1::Run& run);
 
  private:
@@ -109,8 +110,8 @@ class RunSession {
   std::string last_submission_id_;
   base::MonotonicTime final_since_;
 
-  // Held while bytes of the job are written, and while a question is on the screen: the job's output
-  // waits for the answer.
+  // Held while bytes of the job are written, and while a question is on the screen: the job's
+  // output waits for the answer.
   base::Mutex output_mutex_;
 
   base::Mutex mutex_;

@@ -1,10 +1,10 @@
 #include "clients/cli/follow/stopper.h"
 
+#include <cstdint>
+
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-
-#include <cstdint>
 
 namespace dstack::cli {
 

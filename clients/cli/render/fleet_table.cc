@@ -1,8 +1,8 @@
 #include "clients/cli/render/fleet_table.h"
 
-#include <fmt/format.h>
-
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "clients/cli/render/enum_word.h"
 #include "clients/cli/render/text.h"
@@ -26,9 +26,12 @@ std::string FleetBackend(const Fleet& fleet) {
 std::string FleetSpot(const Fleet& fleet) {
   if (fleet.spec().configuration().has_ssh_config()) return "-";
   switch (fleet.spec().configuration().profile().spot_policy()) {
-    case config::v1::SPOT_POLICY_SPOT: return "spot";
-    case config::v1::SPOT_POLICY_AUTO: return "auto";
-    default: return "on-demand";
+    case config::v1::SPOT_POLICY_SPOT:
+      return "spot";
+    case config::v1::SPOT_POLICY_AUTO:
+      return "auto";
+    default:
+      return "on-demand";
   }
 }
 
@@ -61,8 +64,7 @@ std::string ReasonText(const Instance& instance) {
 }
 
 void AddFleet(const Fleet& fleet, const FleetTableOptions& options, Table* table) {
-  const std::string status =
-      EnumWord(api::v1::FleetStatus_Name(fleet.status()), "FLEET_STATUS_");
+  const std::string status = EnumWord(api::v1::FleetStatus_Name(fleet.status()), "FLEET_STATUS_");
   std::vector<Cell> row{{fleet.name(), Style::kBold}, {NodesText(fleet, options.is_verbose)}};
   row.push_back({"-", Style::kSecondary});
   if (options.is_verbose) row.push_back({"-", Style::kSecondary});
@@ -117,8 +119,7 @@ Table FleetTable(const std::vector<Fleet>& fleets, const FleetTableOptions& opti
 }
 
 std::string InstanceStatusText(const Instance& instance) {
-  std::string text =
-      EnumWord(api::v1::InstanceStatus_Name(instance.status()), "INSTANCE_STATUS_");
+  std::string text = EnumWord(api::v1::InstanceStatus_Name(instance.status()), "INSTANCE_STATUS_");
   const bool is_shared = instance.total_blocks() > 1 && instance.busy_blocks() > 0;
   if (instance.status() == api::v1::INSTANCE_STATUS_BUSY && is_shared) {
     text = fmt::format("{}/{} busy", instance.busy_blocks(), instance.total_blocks());

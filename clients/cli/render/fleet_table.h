@@ -3,8 +3,9 @@
 
 #include <vector>
 
-#include "clients/cli/render/table.h"
 #include "dstack/api/v1/fleet.pb.h"
+
+#include "clients/cli/render/table.h"
 #include "libs/base/clock.h"
 
 namespace dstack::cli {

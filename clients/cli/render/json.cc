@@ -1,12 +1,12 @@
 #include "clients/cli/render/json.h"
 
+#include <map>
+#include <utility>
+
 #include <absl/strings/ascii.h>
 #include <absl/strings/escaping.h>
 #include <google/protobuf/util/json_util.h>
 #include <nlohmann/json.hpp>
-
-#include <map>
-#include <utility>
 
 #include "clients/cli/render/enum_word.h"
 
@@ -41,24 +41,31 @@ Json BytesOrText(const FieldDescriptor& field, const std::string& value) {
 // A value of a singular field (index < 0) or an element of a repeated one.
 Json ValueToJson(const Message& message, const FieldDescriptor& field, int index) {
   const Reflection& reflection = *message.GetReflection();
-#define DSTACK_VALUE(Type)                                       \
-  (index < 0 ? Json(reflection.Get##Type(message, &field))       \
+#define DSTACK_VALUE(Type)                                 \
+  (index < 0 ? Json(reflection.Get##Type(message, &field)) \
              : Json(reflection.GetRepeated##Type(message, &field, index)))
   switch (field.cpp_type()) {
-    case FieldDescriptor::CPPTYPE_INT32: return DSTACK_VALUE(Int32);
-    case FieldDescriptor::CPPTYPE_INT64: return DSTACK_VALUE(Int64);
-    case FieldDescriptor::CPPTYPE_UINT32: return DSTACK_VALUE(UInt32);
-    case FieldDescriptor::CPPTYPE_UINT64: return DSTACK_VALUE(UInt64);
-    case FieldDescriptor::CPPTYPE_DOUBLE: return DSTACK_VALUE(Double);
-    case FieldDescriptor::CPPTYPE_FLOAT: return DSTACK_VALUE(Float);
-    case FieldDescriptor::CPPTYPE_BOOL: return DSTACK_VALUE(Bool);
+    case FieldDescriptor::CPPTYPE_INT32:
+      return DSTACK_VALUE(Int32);
+    case FieldDescriptor::CPPTYPE_INT64:
+      return DSTACK_VALUE(Int64);
+    case FieldDescriptor::CPPTYPE_UINT32:
+      return DSTACK_VALUE(UInt32);
+    case FieldDescriptor::CPPTYPE_UINT64:
+      return DSTACK_VALUE(UInt64);
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return DSTACK_VALUE(Double);
+    case FieldDescriptor::CPPTYPE_FLOAT:
+      return DSTACK_VALUE(Float);
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return DSTACK_VALUE(Bool);
     case FieldDescriptor::CPPTYPE_ENUM:
       return EnumText(index < 0 ? *reflection.GetEnum(message, &field)
                                 : *reflection.GetRepeatedEnum(message, &field, index));
     case FieldDescriptor::CPPTYPE_STRING:
-      return BytesOrText(field, index < 0
-                                    ? reflection.GetString(message, &field)
-                                    : reflection.GetRepeatedString(message, &field, index));
+      return BytesOrText(field,
+                         index < 0 ? reflection.GetString(message, &field)
+                                   : reflection.GetRepeatedString(message, &field, index));
     case FieldDescriptor::CPPTYPE_MESSAGE:
       return MessageToJson(index < 0 ? reflection.GetMessage(message, &field)
                                      : reflection.GetRepeatedMessage(message, &field, index));

@@ -8,10 +8,10 @@
 
 namespace dstack::cli {
 
-// The message with two blanks of indentation and a line end: fields by their proto names; enum values
-// as lower-case words without the prefix of their type ("done"); timestamps in RFC 3339 and durations
-// as in proto3 JSON; 64-bit numbers as numbers; bytes in base64. Fields without presence are always
-// there, unset optional fields and messages are left out.
+// The message with two blanks of indentation and a line end: fields by their proto names; enum
+// values as lower-case words without the prefix of their type ("done"); timestamps in RFC 3339 and
+// durations as in proto3 JSON; 64-bit numbers as numbers; bytes in base64. Fields without presence
+// are always there, unset optional fields and messages are left out.
 std::string ToJson(const google::protobuf::Message& message);
 
 // {"project": "<project>", "<list_name>": [...]}, in the same form.

@@ -22,7 +22,8 @@ std::string TypeText(const RunConfiguration& run) {
   return nodes > 1 ? fmt::format("task (nodes={})", nodes) : "task";
 }
 
-std::string DurationText(const config::v1::OffableDuration& duration, const char* when_off,
+std::string DurationText(const config::v1::OffableDuration& duration,
+                         const char* when_off,
                          const char* when_unset) {
   if (duration.off()) return when_off;
   return duration.has_duration() ? config::FormatDuration(duration) : when_unset;
@@ -64,10 +65,14 @@ Rows RunHeader(const api::v1::RunPlan& plan, bool is_verbose) {
 
 std::string AvailabilityText(const api::v1::Offer& offer) {
   switch (offer.availability()) {
-    case api::v1::OFFER_AVAILABILITY_NOT_AVAILABLE: return "not available";
-    case api::v1::OFFER_AVAILABILITY_IDLE: return "idle";
-    case api::v1::OFFER_AVAILABILITY_BUSY: return "busy";
-    default: return "";
+    case api::v1::OFFER_AVAILABILITY_NOT_AVAILABLE:
+      return "not available";
+    case api::v1::OFFER_AVAILABILITY_IDLE:
+      return "idle";
+    case api::v1::OFFER_AVAILABILITY_BUSY:
+      return "busy";
+    default:
+      return "";
   }
 }
 
@@ -78,7 +83,8 @@ std::string InstanceTypeText(const api::v1::Offer& offer) {
 }
 
 std::string OffersTable(const api::v1::JobPlan& job, size_t max_offers, const Screen& screen) {
-  Table table({{"#"}, {"BACKEND", true}, {"RESOURCES", true}, {"INSTANCE TYPE", true}, {"PRICE"}, {""}});
+  Table table(
+      {{"#"}, {"BACKEND", true}, {"RESOURCES", true}, {"INSTANCE TYPE", true}, {"PRICE"}, {""}});
   const size_t count = std::min<size_t>(static_cast<size_t>(job.offers_size()), max_offers);
   for (size_t i = 0; i < count; ++i) {
     const api::v1::Offer& offer = job.offers(static_cast<int>(i));
@@ -94,9 +100,12 @@ std::string OffersTable(const api::v1::JobPlan& job, size_t max_offers, const Sc
   if (has_more) table.AddRow({{""}, {"...", Style::kSecondary}});
   std::string text = table.Render(screen);
   if (has_more) {
-    text += Paint(fmt::format(" Shown {} of {} offers, {} max", count, job.total_offers(),
+    text += Paint(fmt::format(" Shown {} of {} offers, {} max",
+                              count,
+                              job.total_offers(),
                               FormatPrice(job.max_price_dollars_per_hour())),
-                  Style::kSecondary, screen.has_color) +
+                  Style::kSecondary,
+                  screen.has_color) +
             "\n";
   }
   return text;
@@ -132,19 +141,25 @@ std::string KeyValueBlock(const Rows& rows, const Screen& screen) {
   return text;
 }
 
-std::string RunPlanScreen(const api::v1::RunPlan& plan, bool is_verbose, size_t max_offers,
+std::string RunPlanScreen(const api::v1::RunPlan& plan,
+                          bool is_verbose,
+                          size_t max_offers,
                           const Screen& screen) {
   std::string text = KeyValueBlock(RunHeader(plan, is_verbose), screen) + "\n";
   if (plan.has_no_fleets()) {
-    return text + Notice("The project has no fleets. Create one before submitting a run:\n"
-                         "dstack apply -f fleet.dstack.yml",
-                         Style::kError, screen);
+    return text + Notice(
+                      "The project has no fleets. Create one before submitting a run:\n"
+                      "dstack apply -f fleet.dstack.yml",
+                      Style::kError,
+                      screen);
   }
   const bool has_offers = plan.job_plans_size() > 0 && plan.job_plans(0).offers_size() > 0;
   if (has_offers) return text + OffersTable(plan.job_plans(0), max_offers, screen);
-  return text + Notice("No matching instance offers available. The run waits or fails, as its retry "
-                       "policy says",
-                       Style::kWarning, screen);
+  return text + Notice(
+                    "No matching instance offers available. The run waits or fails, as its retry "
+                    "policy says",
+                    Style::kWarning,
+                    screen);
 }
 
 std::string FleetPlanScreen(const api::v1::FleetPlan& plan, const Screen& screen) {

@@ -5,9 +5,10 @@
 #include <utility>
 #include <vector>
 
-#include "clients/cli/render/table.h"
 #include "dstack/api/v1/fleet.pb.h"
 #include "dstack/api/v1/run.pb.h"
+
+#include "clients/cli/render/table.h"
 
 namespace dstack::cli {
 

@@ -1,8 +1,8 @@
 #include "clients/cli/render/run_table.h"
 
-#include <fmt/format.h>
-
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "clients/cli/render/enum_word.h"
 #include "clients/cli/render/text.h"
@@ -22,9 +22,12 @@ std::string PullProgress(const api::v1::ImagePullProgress& progress) {
   const auto number = [&](uint64_t bytes) {
     return fmt::format("{:.{}f}", static_cast<double>(bytes) / unit, in_gigabytes ? 1 : 0);
   };
-  return fmt::format("{}/{}/{}{}{}", number(progress.extracted_bytes()),
-                     number(progress.downloaded_bytes()), progress.is_total_final() ? "" : "≥",
-                     number(progress.total_bytes()), in_gigabytes ? "GB" : "MB");
+  return fmt::format("{}/{}/{}{}{}",
+                     number(progress.extracted_bytes()),
+                     number(progress.downloaded_bytes()),
+                     progress.is_total_final() ? "" : "≥",
+                     number(progress.total_bytes()),
+                     in_gigabytes ? "GB" : "MB");
 }
 
 Cell StatusCell(const std::string& text, const JobSubmission* submission) {
@@ -73,8 +76,12 @@ std::string RunError(const Run& run, const JobSubmission* submission) {
   return submission == nullptr ? "" : submission->termination_message();
 }
 
-std::vector<Cell> Row(Cell name, std::vector<Cell> offer, Cell status, Cell date,
-                      const std::string& error, const RunTableOptions& options) {
+std::vector<Cell> Row(Cell name,
+                      std::vector<Cell> offer,
+                      Cell status,
+                      Cell date,
+                      const std::string& error,
+                      const RunTableOptions& options) {
   std::vector<Cell> row{std::move(name)};
   for (Cell& cell : offer) row.push_back(std::move(cell));
   row.push_back(std::move(status));
@@ -101,18 +108,22 @@ void AddRun(const Run& run, const RunTableOptions& options, Table* table) {
   const JobSubmission* only =
       is_single && run.jobs_size() == 1 ? LatestSubmission(run.jobs(0)) : nullptr;
   const std::string& name = run.spec().run_name();
-  table->AddRow(Row({name.empty() ? run.id() : name, Style::kBold}, OfferCells(only, options),
+  table->AddRow(Row({name.empty() ? run.id() : name, Style::kBold},
+                    OfferCells(only, options),
                     StatusCell(RunStatusText(run), only),
                     {DateText(run.submitted_at(), options), Style::kSecondary},
-                    RunError(run, only), options));
+                    RunError(run, only),
+                    options));
   if (is_single) return;
   for (const Job& job : run.jobs()) {
     const JobSubmission* latest = LatestSubmission(job);
     if (latest == nullptr) continue;
-    table->AddRow(Row({JobLabel(run, job)}, OfferCells(latest, options),
+    table->AddRow(Row({JobLabel(run, job)},
+                      OfferCells(latest, options),
                       StatusCell(JobStatusText(*latest), latest),
                       {DateText(latest->submitted_at(), options), Style::kSecondary},
-                      latest->termination_message(), options));
+                      latest->termination_message(),
+                      options));
   }
 }
 

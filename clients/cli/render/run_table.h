@@ -4,8 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "clients/cli/render/table.h"
 #include "dstack/api/v1/run.pb.h"
+
+#include "clients/cli/render/table.h"
 #include "libs/base/clock.h"
 
 namespace dstack::cli {

@@ -34,7 +34,8 @@ void Stretch(size_t limit, std::vector<size_t>* widths) {
   for (size_t i = 0; i < gaps; ++i) (*widths)[i] += surplus / gaps + (i < surplus % gaps ? 1 : 0);
 }
 
-std::string Line(const std::vector<Cell>& cells, const std::vector<size_t>& widths,
+std::string Line(const std::vector<Cell>& cells,
+                 const std::vector<size_t>& widths,
                  bool has_color) {
   std::string line;
   size_t pending_blanks = 1;

@@ -34,8 +34,8 @@ class Table {
 
   void AddRow(std::vector<Cell> cells) { rows_.push_back(std::move(cells)); }
 
-  // One line per row, each ended by '\n', without blanks at the end. On screens of up to 110 columns
-  // the space that is left is spread over the gaps.
+  // One line per row, each ended by '\n', without blanks at the end. On screens of up to 110
+  // columns the space that is left is spread over the gaps.
   std::string Render(const Screen& screen) const;
 
  private:

@@ -1,10 +1,10 @@
 #include "clients/cli/render/text.h"
 
-#include <fmt/format.h>
-
 #include <ctime>
 #include <utility>
 #include <vector>
+
+#include <fmt/format.h>
 
 namespace dstack::cli {
 namespace {
@@ -113,8 +113,7 @@ base::WallTime ToWallTime(const google::protobuf::Timestamp& timestamp) {
 }
 
 std::string RelativeDate(base::WallTime then, base::WallTime now) {
-  const long long seconds =
-      std::chrono::duration_cast<std::chrono::seconds>(now - then).count();
+  const long long seconds = std::chrono::duration_cast<std::chrono::seconds>(now - then).count();
   const long long minutes = seconds / 60;
   const long long hours = minutes / 60;
   const long long days = hours / 24;

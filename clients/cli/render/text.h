@@ -8,6 +8,7 @@
 
 #include "dstack/common/v1/resources.pb.h"
 #include "google/protobuf/timestamp.pb.h"
+
 #include "libs/base/clock.h"
 
 namespace dstack::cli {

@@ -15,14 +15,15 @@ namespace {
 
 absl::Status MissingProject() {
   return absl::InvalidArgumentError(
-      "No project is chosen: use --project, set DSTACK_PROJECT, or add one with `dstack project add`");
+      "No project is chosen: use --project, set DSTACK_PROJECT, or add one with `dstack project "
+      "add`");
 }
 
 absl::StatusOr<Target> FromEntry(const config::v1::ClientProject& entry,
                                  const std::optional<std::string>& url,
                                  const std::optional<std::string>& token) {
-  return Target{url.value_or(entry.url()), base::Secret(token.value_or(entry.token())),
-                entry.name()};
+  return Target{
+      url.value_or(entry.url()), base::Secret(token.value_or(entry.token())), entry.name()};
 }
 
 }  // namespace
@@ -32,9 +33,8 @@ absl::StatusOr<Target> ResolveTarget(const std::string& project_flag,
                                      const ProjectStore& store) {
   const auto url = environment.Get("DSTACK_SERVER_URL");
   const auto token = environment.Get("DSTACK_TOKEN");
-  const std::string project = project_flag.empty()
-                                  ? environment.Get("DSTACK_PROJECT").value_or("")
-                                  : project_flag;
+  const std::string project =
+      project_flag.empty() ? environment.Get("DSTACK_PROJECT").value_or("") : project_flag;
   if (url.has_value() && token.has_value()) {
     if (project.empty()) {
       return absl::InvalidArgumentError(
@@ -111,8 +111,10 @@ bool IsConnectionLoss(const absl::Status& status) {
     // A server that is killed or drains, and proxies on the way, reset streams with these.
     case absl::StatusCode::kCancelled:
     case absl::StatusCode::kInternal:
-    case absl::StatusCode::kUnknown: return true;
-    default: return false;
+    case absl::StatusCode::kUnknown:
+      return true;
+    default:
+      return false;
   }
 }
 

@@ -11,8 +11,6 @@
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 
-#include "clients/cli/session/environment.h"
-#include "clients/cli/session/project_store.h"
 #include "dstack/api/v1/file_service.grpc.pb.h"
 #include "dstack/api/v1/fleet_service.grpc.pb.h"
 #include "dstack/api/v1/log_service.grpc.pb.h"
@@ -20,6 +18,9 @@
 #include "dstack/api/v1/run_service.grpc.pb.h"
 #include "dstack/api/v1/server_service.grpc.pb.h"
 #include "dstack/api/v1/user_service.grpc.pb.h"
+
+#include "clients/cli/session/environment.h"
+#include "clients/cli/session/project_store.h"
 #include "libs/base/secret.h"
 #include "libs/rpc/status_mapping.h"
 
@@ -33,8 +34,8 @@ struct Target {
 };
 
 // Finds the target: DSTACK_SERVER_URL and DSTACK_TOKEN win over the project file, --project over
-// DSTACK_PROJECT over the default entry. The file is not read when both variables are set. Errors say
-// what is missing.
+// DSTACK_PROJECT over the default entry. The file is not read when both variables are set. Errors
+// say what is missing.
 absl::StatusOr<Target> ResolveTarget(const std::string& project_flag,
                                      const Environment& environment,
                                      const ProjectStore& store);
@@ -55,16 +56,19 @@ class Connection {
   // within two seconds: all calls of the API may be repeated (those that write carry a request_id).
   // Errors are those of the server; "cannot connect to URL" where none answered.
   template <typename Response, typename Stub, typename Request>
-  absl::StatusOr<Response> Call(
-      Stub& stub,
-      grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
-      const Request& request,
-      std::chrono::milliseconds timeout = std::chrono::seconds(30)) {
+  absl::StatusOr<Response> Call(Stub& stub,
+                                grpc::Status (Stub::*method)(grpc::ClientContext*,
+                                                             const Request&,
+                                                             Response*),
+                                const Request& request,
+                                std::chrono::milliseconds timeout = std::chrono::seconds(30)) {
     Response response;
-    const absl::Status status = CallWithRetry([&](grpc::ClientContext& context) {
-      response.Clear();
-      return (stub.*method)(&context, request, &response);
-    }, timeout);
+    const absl::Status status = CallWithRetry(
+        [&](grpc::ClientContext& context) {
+          response.Clear();
+          return (stub.*method)(&context, request, &response);
+        },
+        timeout);
     if (!status.ok()) return status;
     return response;
   }

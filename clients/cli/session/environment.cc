@@ -1,10 +1,10 @@
 #include "clients/cli/session/environment.h"
 
-#include <pwd.h>
-#include <unistd.h>
-
 #include <cstring>
 #include <memory>
+
+#include <pwd.h>
+#include <unistd.h>
 
 #include "libs/base/file.h"
 

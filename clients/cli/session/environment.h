@@ -22,8 +22,8 @@ struct Environment {
   // Where the client keeps its files: $DSTACK_HOME, else ~/.dstack.
   std::string DstackHome() const;
 
-  // The path with "~" and "~/..." replaced by the home directory, relative to `base_directory` unless
-  // absolute.
+  // The path with "~" and "~/..." replaced by the home directory, relative to `base_directory`
+  // unless absolute.
   std::string ResolvePath(const std::string& path, const std::string& base_directory) const;
 };
 

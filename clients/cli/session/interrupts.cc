@@ -1,14 +1,14 @@
 #include "clients/cli/session/interrupts.h"
 
-#include <poll.h>
-#include <signal.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <string_view>
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 namespace dstack::cli {
 namespace {
@@ -70,8 +70,7 @@ bool Interrupts::Take() { return TakeAll(interrupts_.get()); }
 void Interrupts::Ring() { Notify(bell_.get()); }
 
 Interrupts::Woken Interrupts::Wait(std::chrono::milliseconds timeout, int input_fd) {
-  pollfd fds[3] = {
-      {interrupts_.get(), POLLIN, 0}, {bell_.get(), POLLIN, 0}, {input_fd, POLLIN, 0}};
+  pollfd fds[3] = {{interrupts_.get(), POLLIN, 0}, {bell_.get(), POLLIN, 0}, {input_fd, POLLIN, 0}};
   const int count = poll(fds, 3, timeout.count() < 0 ? -1 : static_cast<int>(timeout.count()));
   if (Take()) return Woken::kInterrupt;
   if (count <= 0) return Woken::kTimeout;

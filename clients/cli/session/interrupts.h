@@ -7,10 +7,10 @@
 
 namespace dstack::cli {
 
-// Handles SIGINT for the life of the object; at most one object exists at a time. Until Collect, and
-// whenever collecting is off, Ctrl-C says "Operation interrupted" and ends the process at once with
-// `exit_code`: nothing is then under way that would need an end in order. While collecting it is
-// reported by Wait.
+// Handles SIGINT for the life of the object; at most one object exists at a time. Until Collect,
+// and whenever collecting is off, Ctrl-C says "Operation interrupted" and ends the process at once
+// with `exit_code`: nothing is then under way that would need an end in order. While collecting it
+// is reported by Wait.
 class Interrupts {
  public:
   explicit Interrupts(int exit_code);

@@ -47,7 +47,8 @@ const config::v1::ClientProject* DefaultProject(const config::v1::ClientConfig& 
   return nullptr;
 }
 
-void PutProject(config::v1::ClientProject project, bool is_default,
+void PutProject(config::v1::ClientProject project,
+                bool is_default,
                 config::v1::ClientConfig* config) {
   const std::string name = project.name();
   config::v1::ClientProject* entry = nullptr;

@@ -14,8 +14,8 @@ class ProjectStore {
  public:
   explicit ProjectStore(std::string path) : path_(std::move(path)) {}
 
-  // The list; empty when there is no file. INVALID_ARGUMENT when the file cannot be understood: it is
-  // never taken for empty, since the next Save would destroy it.
+  // The list; empty when there is no file. INVALID_ARGUMENT when the file cannot be understood: it
+  // is never taken for empty, since the next Save would destroy it.
   absl::StatusOr<config::v1::ClientConfig> Load() const;
 
   // Replaces the file in one step, mode 0600.
@@ -36,7 +36,8 @@ const config::v1::ClientProject* DefaultProject(const config::v1::ClientConfig& 
 
 // Adds the entry or replaces the one of that name. It becomes the default when it is the first one
 // or `is_default`; a default that it replaces stays one.
-void PutProject(config::v1::ClientProject project, bool is_default,
+void PutProject(config::v1::ClientProject project,
+                bool is_default,
                 config::v1::ClientConfig* config);
 
 // Makes that entry the only default. NOT_FOUND.

@@ -1,12 +1,11 @@
 #include "clients/cli/session/terminal.h"
 
-#include <poll.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 #include <climits>
 
 #include <fmt/format.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "clients/cli/render/text.h"
 #include "libs/base/file.h"

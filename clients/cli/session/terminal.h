@@ -16,8 +16,8 @@ namespace dstack::cli {
 enum class Answer { kYes, kNo, kInterrupted };
 
 // Standard output carries results: tables, JSON, the output of jobs. While the output of a job owns
-// it, all that is for people goes to standard error (ReserveOutput). Writing is unbuffered. Print and
-// Write may be called from any thread; the rest belongs to the main thread.
+// it, all that is for people goes to standard error (ReserveOutput). Writing is unbuffered. Print
+// and Write may be called from any thread; the rest belongs to the main thread.
 class Terminal {
  public:
   struct Descriptors {

@@ -1,14 +1,13 @@
-// `apply` of runs and `logs`: what reaches the screen, in which order, with which exit code, when all
-// is well and when the way to the server is not.
-
-#include <signal.h>
-#include <sys/ioctl.h>
+// `apply` of runs and `logs`: what reaches the screen, in which order, with which exit code, when
+// all is well and when the way to the server is not.
 
 #include <numeric>
 #include <tuple>
 
 #include <catch2/catch.hpp>
 #include <fmt/format.h>
+#include <signal.h>
+#include <sys/ioctl.h>
 
 #include "libs/base/sha256.h"
 #include "libs/testing/await.h"
@@ -35,7 +34,8 @@ std::string Joined(const std::vector<std::string>& lines) {
 }
 
 void AwaitLogReaders(FakeServer& server, int count) {
-  testing::AwaitEqual(20s, [&] { return server.CallsOf("StreamLogs") >= count; }, true);
+  testing::AwaitEqual(
+      20s, [&] { return server.CallsOf("StreamLogs") >= count; }, true);
 }
 
 TEST_CASE("apply shows the plan on standard error and the bytes of the job on standard output") {
@@ -48,7 +48,8 @@ TEST_CASE("apply shows the plan on standard error and the bytes of the job on st
   INFO(result.stderr_text);
   CHECK(result.exit.code == 0);
   CHECK(result.stdout_text == "hello\r\n" + binary);
-  CHECK_THAT(result.stderr_text, Contains("Project") && Contains("main") && Contains("ssh (remote)"));
+  CHECK_THAT(result.stderr_text,
+             Contains("Project") && Contains("main") && Contains("ssh (remote)"));
   CHECK_THAT(result.stderr_text, Contains("Done"));
 }
 
@@ -58,7 +59,8 @@ TEST_CASE("apply returns the exit status of the command") {
   const std::string file = user.WriteFile("task.yml", kTask);
   for (const int status : {1, 3, 137, 255}) {
     server.RunEachWith({"out\n"}, status);
-    const auto result = user.Run({"apply", "-y", "-f", file, "-n", fmt::format("hello-{}", status)});
+    const auto result =
+        user.Run({"apply", "-y", "-f", file, "-n", fmt::format("hello-{}", status)});
     INFO(result.stderr_text);
     CHECK(result.exit.code == status);
     CHECK_THAT(result.stderr_text, Contains(fmt::format("Failed (exited ({}))", status)));
@@ -90,7 +92,8 @@ TEST_CASE("a restart of the server does not end apply") {
   testing::Await(20s, [&] { return server.HasRun("hello"); });
   AwaitLogReaders(server, 1);
   server.AppendLog("hello", "before\n");
-  server.ChangeRun("hello", [](api::v1::Run* run) { run->set_status(api::v1::RUN_STATUS_RUNNING); });
+  server.ChangeRun("hello",
+                   [](api::v1::Run* run) { run->set_status(api::v1::RUN_STATUS_RUNNING); });
   server.Restart();
   server.AppendLog("hello", "after\n");
   server.Finish("hello", 5);
@@ -147,9 +150,10 @@ TEST_CASE("flags, variables and arguments reach the server") {
   CliUser user(server);
   user.WriteFile(".dstack.yml",
                  "type: task\ncommands:\n  - train ${{ run.args }}\nenv:\n  - A=1\n  - HOME\n");
-  const auto result = user.Run({"apply", "-y", "-d", "-n", "named", "-e", "A=2", "-e", "B=x=y",
-                                "--gpu", "24GB..", "--memory", "16GB..", "--max-duration", "2h",
-                                "-p", "8080", "--", "--lr", "1 2"});
+  const auto result =
+      user.Run({"apply", "-y",    "-d",    "-n",     "named",    "-e",     "A=2",
+                "-e",    "B=x=y", "--gpu", "24GB..", "--memory", "16GB..", "--max-duration",
+                "2h",    "-p",    "8080",  "--",     "--lr",     "1 2"});
   INFO(result.stderr_text);
   REQUIRE(result.exit.code == 0);
   server.With([&](FakeState& state) {

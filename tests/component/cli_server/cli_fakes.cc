@@ -13,6 +13,7 @@
 #include "dstack/api/v1/run_service.grpc.pb.h"
 #include "dstack/api/v1/server_service.grpc.pb.h"
 #include "dstack/api/v1/user_service.grpc.pb.h"
+
 #include "libs/base/sha256.h"
 #include "libs/base/status.h"
 #include "libs/base/uuid.h"
@@ -91,7 +92,8 @@ void Append(FakeState& state, const std::string& key, std::string_view bytes)
 }
 
 // Counts the call, checks the token, and fails it when the test wants that.
-grpc::Status Enter(FakeState& state, const grpc::ServerContext& context,
+grpc::Status Enter(FakeState& state,
+                   const grpc::ServerContext& context,
                    const std::string& method) {
   base::MutexLock lock(state.mutex);
   ++state.calls[method];
@@ -99,8 +101,8 @@ grpc::Status Enter(FakeState& state, const grpc::ServerContext& context,
   const std::string expected = fmt::format("Bearer {}", FakeServer::kToken);
   if (token == context.client_metadata().end() ||
       std::string(token->second.data(), token->second.size()) != expected) {
-    return rpc::ToGrpc(base::Error(absl::StatusCode::kUnauthenticated, "INVALID_TOKEN",
-                                   "The token is not valid"));
+    return rpc::ToGrpc(
+        base::Error(absl::StatusCode::kUnauthenticated, "INVALID_TOKEN", "The token is not valid"));
   }
   std::vector<grpc::Status>& failures = state.failures[method];
   if (failures.empty()) return grpc::Status();
@@ -109,14 +111,15 @@ grpc::Status Enter(FakeState& state, const grpc::ServerContext& context,
   return status;
 }
 
-#define ENTER(method)                                                   \
+#define ENTER(method) \
   if (const grpc::Status entered = Enter(state_, *context, method); !entered.ok()) return entered
 
 class FakeRuns final : public api::v1::RunService::Service {
  public:
   explicit FakeRuns(FakeState& state) : state_(state) {}
 
-  grpc::Status PlanRun(grpc::ServerContext* context, const api::v1::PlanRunRequest* request,
+  grpc::Status PlanRun(grpc::ServerContext* context,
+                       const api::v1::PlanRunRequest* request,
                        api::v1::PlanRunResponse* response) override {
     ENTER("PlanRun");
     base::MutexLock lock(state_.mutex);
@@ -143,7 +146,8 @@ class FakeRuns final : public api::v1::RunService::Service {
     return grpc::Status();
   }
 
-  grpc::Status ApplyRun(grpc::ServerContext* context, const api::v1::ApplyRunRequest* request,
+  grpc::Status ApplyRun(grpc::ServerContext* context,
+                        const api::v1::ApplyRunRequest* request,
                         api::v1::ApplyRunResponse* response) override {
     ENTER("ApplyRun");
     base::MutexLock lock(state_.mutex);
@@ -164,18 +168,20 @@ class FakeRuns final : public api::v1::RunService::Service {
     return grpc::Status();
   }
 
-  grpc::Status GetRun(grpc::ServerContext* context, const api::v1::GetRunRequest* request,
+  grpc::Status GetRun(grpc::ServerContext* context,
+                      const api::v1::GetRunRequest* request,
                       api::v1::GetRunResponse* response) override {
     ENTER("GetRun");
     base::MutexLock lock(state_.mutex);
-    const Run* run = FindRun(state_, request->has_run_id() ? request->run_id()
-                                                           : request->run_name());
+    const Run* run =
+        FindRun(state_, request->has_run_id() ? request->run_id() : request->run_name());
     if (run == nullptr) return NotFound("RUN_NOT_FOUND", "Run not found");
     *response->mutable_run() = *run;
     return grpc::Status();
   }
 
-  grpc::Status ListRuns(grpc::ServerContext* context, const api::v1::ListRunsRequest* request,
+  grpc::Status ListRuns(grpc::ServerContext* context,
+                        const api::v1::ListRunsRequest* request,
                         api::v1::ListRunsResponse* response) override {
     ENTER("ListRuns");
     base::MutexLock lock(state_.mutex);
@@ -187,7 +193,8 @@ class FakeRuns final : public api::v1::RunService::Service {
     return grpc::Status();
   }
 
-  grpc::Status WatchRun(grpc::ServerContext* context, const api::v1::WatchRunRequest* request,
+  grpc::Status WatchRun(grpc::ServerContext* context,
+                        const api::v1::WatchRunRequest* request,
                         grpc::ServerWriter<api::v1::WatchRunResponse>* writer) override {
     ENTER("WatchRun");
     const std::string key = request->has_run_id() ? request->run_id() : request->run_name();
@@ -212,7 +219,8 @@ class FakeRuns final : public api::v1::RunService::Service {
     }
   }
 
-  grpc::Status StopRuns(grpc::ServerContext* context, const api::v1::StopRunsRequest* request,
+  grpc::Status StopRuns(grpc::ServerContext* context,
+                        const api::v1::StopRunsRequest* request,
                         api::v1::StopRunsResponse* response) override {
     ENTER("StopRuns");
     base::MutexLock lock(state_.mutex);
@@ -298,7 +306,8 @@ class FakeFleets final : public api::v1::FleetService::Service {
  public:
   explicit FakeFleets(FakeState& state) : state_(state) {}
 
-  grpc::Status PlanFleet(grpc::ServerContext* context, const api::v1::PlanFleetRequest* request,
+  grpc::Status PlanFleet(grpc::ServerContext* context,
+                         const api::v1::PlanFleetRequest* request,
                          api::v1::PlanFleetResponse* response) override {
     ENTER("PlanFleet");
     base::MutexLock lock(state_.mutex);
@@ -313,7 +322,8 @@ class FakeFleets final : public api::v1::FleetService::Service {
     return grpc::Status();
   }
 
-  grpc::Status ApplyFleet(grpc::ServerContext* context, const api::v1::ApplyFleetRequest* request,
+  grpc::Status ApplyFleet(grpc::ServerContext* context,
+                          const api::v1::ApplyFleetRequest* request,
                           api::v1::ApplyFleetResponse* response) override {
     ENTER("ApplyFleet");
     base::MutexLock lock(state_.mutex);
@@ -335,18 +345,20 @@ class FakeFleets final : public api::v1::FleetService::Service {
     return grpc::Status();
   }
 
-  grpc::Status GetFleet(grpc::ServerContext* context, const api::v1::GetFleetRequest* request,
+  grpc::Status GetFleet(grpc::ServerContext* context,
+                        const api::v1::GetFleetRequest* request,
                         api::v1::GetFleetResponse* response) override {
     ENTER("GetFleet");
     base::MutexLock lock(state_.mutex);
-    const Fleet* fleet = Find(request->has_fleet_id() ? request->fleet_id()
-                                                      : request->fleet_name());
+    const Fleet* fleet =
+        Find(request->has_fleet_id() ? request->fleet_id() : request->fleet_name());
     if (fleet == nullptr) return NotFound("FLEET_NOT_FOUND", "Fleet not found");
     *response->mutable_fleet() = *fleet;
     return grpc::Status();
   }
 
-  grpc::Status ListFleets(grpc::ServerContext* context, const api::v1::ListFleetsRequest*,
+  grpc::Status ListFleets(grpc::ServerContext* context,
+                          const api::v1::ListFleetsRequest*,
                           api::v1::ListFleetsResponse* response) override {
     ENTER("ListFleets");
     base::MutexLock lock(state_.mutex);
@@ -405,8 +417,8 @@ class FakeFiles final : public api::v1::FileService::Service {
       bytes += request.data();
     }
     if (base::Sha256Hex(bytes) != digest) {
-      return rpc::ToGrpc(base::Error(absl::StatusCode::kInvalidArgument, "DIGEST_MISMATCH",
-                                     "The digest does not match"));
+      return rpc::ToGrpc(base::Error(
+          absl::StatusCode::kInvalidArgument, "DIGEST_MISMATCH", "The digest does not match"));
     }
     response->set_size_bytes(bytes.size());
     base::MutexLock lock(state_.mutex);
@@ -422,7 +434,8 @@ class FakeProjects final : public api::v1::ProjectService::Service {
  public:
   explicit FakeProjects(FakeState& state) : state_(state) {}
 
-  grpc::Status GetProject(grpc::ServerContext* context, const api::v1::GetProjectRequest* request,
+  grpc::Status GetProject(grpc::ServerContext* context,
+                          const api::v1::GetProjectRequest* request,
                           api::v1::GetProjectResponse* response) override {
     ENTER("GetProject");
     if (request->project_name() != FakeServer::kProject) {
@@ -441,7 +454,8 @@ class FakeUsers final : public api::v1::UserService::Service {
  public:
   explicit FakeUsers(FakeState& state) : state_(state) {}
 
-  grpc::Status GetMyUser(grpc::ServerContext* context, const api::v1::GetMyUserRequest*,
+  grpc::Status GetMyUser(grpc::ServerContext* context,
+                         const api::v1::GetMyUserRequest*,
                          api::v1::GetMyUserResponse* response) override {
     ENTER("GetMyUser");
     response->mutable_user()->set_name("admin");
@@ -454,7 +468,8 @@ class FakeUsers final : public api::v1::UserService::Service {
 
 class FakeInfo final : public api::v1::ServerService::Service {
  public:
-  grpc::Status GetServerInfo(grpc::ServerContext*, const api::v1::GetServerInfoRequest*,
+  grpc::Status GetServerInfo(grpc::ServerContext*,
+                             const api::v1::GetServerInfoRequest*,
                              api::v1::GetServerInfoResponse* response) override {
     response->mutable_limits()->set_max_file_bytes(2 << 20);
     return grpc::Status();
@@ -490,8 +505,8 @@ void FakeServer::Start() {
     state_.is_stopping = false;
   }
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(fmt::format("127.0.0.1:{}", port_), grpc::InsecureServerCredentials(),
-                           &port_);
+  builder.AddListeningPort(
+      fmt::format("127.0.0.1:{}", port_), grpc::InsecureServerCredentials(), &port_);
   builder.RegisterService(&services_->runs);
   builder.RegisterService(&services_->logs);
   builder.RegisterService(&services_->fleets);
@@ -544,7 +559,8 @@ void FakeServer::ChangeRun(const std::string& name, const std::function<void(Run
   state_.changed.NotifyAll();
 }
 
-void FakeServer::AppendLog(const std::string& run_name, std::string_view bytes,
+void FakeServer::AppendLog(const std::string& run_name,
+                           std::string_view bytes,
                            common::v1::LogSource source) {
   base::MutexLock lock(state_.mutex);
   Append(state_, LogKey(Newest(FindRun(state_, run_name))->id(), source), bytes);
@@ -564,14 +580,14 @@ void FakeServer::Finish(const std::string& run_name, int exit_status) {
 
 void FakeServer::RunEachWith(std::vector<std::string> output, int exit_status) {
   base::MutexLock lock(state_.mutex);
-  state_.on_submit = [this, output = std::move(output), exit_status](Run* run)
-                         NO_THREAD_SAFETY_ANALYSIS {
-    const std::string key = LogKey(Newest(run)->id(), common::v1::LOG_SOURCE_JOB);
-    for (const std::string& bytes : output) Append(state_, key, bytes);
-    state_.logs[key].is_ended = true;
-    FinishRun(run, exit_status);
-    run->set_version(run->version() + 1);
-  };
+  state_.on_submit =
+      [this, output = std::move(output), exit_status](Run* run) NO_THREAD_SAFETY_ANALYSIS {
+        const std::string key = LogKey(Newest(run)->id(), common::v1::LOG_SOURCE_JOB);
+        for (const std::string& bytes : output) Append(state_, key, bytes);
+        state_.logs[key].is_ended = true;
+        FinishRun(run, exit_status);
+        run->set_version(run->version() + 1);
+      };
 }
 
 void FakeServer::PutFleet(const Fleet& fleet) {

@@ -15,6 +15,7 @@
 #include "dstack/api/v1/run.pb.h"
 #include "dstack/api/v1/run_service.pb.h"
 #include "dstack/common/v1/log.pb.h"
+
 #include "libs/base/mutex.h"
 
 namespace dstack::cli {
@@ -72,7 +73,8 @@ class FakeServer {
   // Changes the run and tells those who watch it.
   void ChangeRun(const std::string& name, const std::function<void(api::v1::Run*)>& change);
   // Adds output to the log of the newest submission of replica 0, job 0.
-  void AppendLog(const std::string& run_name, std::string_view bytes,
+  void AppendLog(const std::string& run_name,
+                 std::string_view bytes,
                  common::v1::LogSource source = common::v1::LOG_SOURCE_JOB);
   void EndLog(const std::string& run_name,
               common::v1::LogSource source = common::v1::LOG_SOURCE_JOB);

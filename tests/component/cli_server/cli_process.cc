@@ -1,14 +1,13 @@
 #include "tests/component/cli_server/cli_process.h"
 
+#include <catch2/catch.hpp>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <catch2/catch.hpp>
-#include <fmt/format.h>
 
 #include "libs/testing/await.h"
 #include "libs/testing/paths.h"

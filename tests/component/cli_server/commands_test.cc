@@ -1,10 +1,9 @@
 // The commands beside `apply` of runs: tables, JSON, questions, exit codes.
 
-#include <sys/stat.h>
-
 #include <catch2/catch.hpp>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <sys/stat.h>
 
 #include "libs/testing/await.h"
 #include "tests/component/cli_server/cli_fakes.h"
@@ -46,8 +45,7 @@ TEST_CASE("JSON goes to standard output alone, with words for enums") {
   CHECK(list["project"] == "main");
   REQUIRE(list["runs"].size() == 1);
   CHECK(list["runs"][0]["status"] == "failed");
-  const auto one =
-      nlohmann::json::parse(user.Run({"run", "get", "hello", "--json"}).stdout_text);
+  const auto one = nlohmann::json::parse(user.Run({"run", "get", "hello", "--json"}).stdout_text);
   CHECK(one["id"] == run.id());
   CHECK(one["jobs"][0]["submissions"][0]["exit_status"] == 4);
   CHECK(one["jobs"][0]["submissions"][0]["termination_reason"] == "container_exited_with_error");
@@ -150,12 +148,12 @@ TEST_CASE("projects are checked, stored privately and chosen") {
   FakeServer server;
   CliUser user(server);
   const std::string token(FakeServer::kToken);
-  const auto wrong = user.Run({"project", "add", "--name", "main", "--url", server.url(), "--token",
-                               "wrong"});
+  const auto wrong =
+      user.Run({"project", "add", "--name", "main", "--url", server.url(), "--token", "wrong"});
   CHECK(wrong.exit.code == 1);
   CHECK_THAT(wrong.stderr_text, Contains("token") && !Contains("wrong"));
-  const auto unknown = user.Run({"project", "add", "--name", "other", "--url", server.url(),
-                                 "--token", token});
+  const auto unknown =
+      user.Run({"project", "add", "--name", "other", "--url", server.url(), "--token", token});
   CHECK_THAT(unknown.stderr_text, Contains("Project other not found"));
   REQUIRE(user.Run({"project", "add", "--name", "main", "--url", server.url(), "--token", token})
               .exit.code == 0);

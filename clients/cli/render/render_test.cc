@@ -1,0 +1,245 @@
+#include <catch2/catch.hpp>
+
+#include "clients/cli/render/fleet_table.h"
+#include "clients/cli/render/json.h"
+#include "clients/cli/render/plan_screen.h"
+#include "clients/cli/render/run_table.h"
+#include "clients/cli/render/style.h"
+#include "clients/cli/render/table.h"
+#include "clients/cli/render/text.h"
+
+namespace dstack::cli {
+namespace {
+
+using namespace std::chrono_literals;
+using Catch::Contains;
+
+const base::WallTime kNow{std::chrono::seconds(1'800'000'000)};
+const Screen kPipe{};
+const Screen k80{.width = 80, .has_color = false};
+
+google::protobuf::Timestamp At(std::chrono::seconds before) {
+  google::protobuf::Timestamp timestamp;
+  timestamp.set_seconds(1'800'000'000 - before.count());
+  return timestamp;
+}
+
+void SetOffer(api::v1::JobSubmission* submission, double price) {
+  api::v1::Offer* offer = submission->mutable_offer();
+  offer->set_backend("aws");
+  offer->set_region("us-east-1");
+  offer->set_instance_type("g6.xlarge");
+  offer->set_price_dollars_per_hour(price);
+  offer->mutable_resources()->set_cpus(4);
+  offer->mutable_resources()->set_memory_bytes(16ULL << 30);
+  common::v1::Gpu* gpu = offer->mutable_resources()->add_gpus();
+  gpu->set_name("L4");
+  gpu->set_memory_bytes(24ULL << 30);
+}
+
+api::v1::Run Service() {
+  api::v1::Run run;
+  run.mutable_spec()->set_run_name("llama-svc");
+  run.set_status(api::v1::RUN_STATUS_RUNNING);
+  run.set_status_message("running");
+  *run.mutable_submitted_at() = At(12min);
+  const char* texts[] = {"running", "pulling"};
+  for (uint32_t i = 0; i < 2; ++i) {
+    api::v1::Job* job = run.add_jobs();
+    job->set_replica_num(i);
+    api::v1::JobSubmission* submission = job->add_submissions();
+    submission->set_status_message(texts[i]);
+    *submission->mutable_submitted_at() = At(i == 0 ? 12min : 1min);
+    SetOffer(submission, 0.8048);
+  }
+  return run;
+}
+
+TEST_CASE("terminal escapes, line ends and broken bytes become visible") {
+  const std::pair<std::string, std::string> rows[] = {
+      {"plain ä", "plain ä"},
+      {"\x1b[31mred", "\\x1b[31mred"},
+      {"a\nb\tc\r", "a\\nb\\tc\\r"},
+      {"\xC2\x9B", "\\x9b"},
+      {"\xE2\x80\xAE", "\\u202e"},
+      {"\xFF", "\xEF\xBF\xBD"},
+      {"cut \xE2\x80", "cut \xEF\xBF\xBD\xEF\xBF\xBD"},
+      {std::string("\0", 1), "\\x00"},
+  };
+  for (const auto& [text, expected] : rows) CHECK(Neutralise(text) == expected);
+  CHECK(NeutraliseLines("a\n\x1b") == "a\n\\x1b");
+}
+
+TEST_CASE("dates are relative") {
+  const std::pair<std::chrono::seconds, const char*> rows[] = {
+      {-5s, "now"},
+      {9s, "now"},
+      {10s, "10 sec ago"},
+      {60s, "1 min ago"},
+      {59min, "59 mins ago"},
+      {1h, "1 hour ago"},
+      {23h, "23 hours ago"},
+      {24h, "yesterday"},
+      {48h, "2 days ago"},
+      {24h * 7, "1 week ago"},
+      {24h * 29, "4 weeks ago"},
+      {24h * 30, "1 month ago"},
+      {24h * 364, "12 months ago"},
+      {24h * 365, "1 year ago"},
+      {24h * 800, "2 years ago"},
+  };
+  for (const auto& [age, text] : rows) CHECK(RelativeDate(kNow - age, kNow) == text);
+}
+
+TEST_CASE("prices and sizes are short") {
+  CHECK(FormatPrice(0.2145) == "$0.2145");
+  CHECK(FormatPrice(12) == "$12");
+  CHECK(FormatPrice(0) == "$0");
+  CHECK(FormatPrice(100) == "$100");
+  CHECK(FormatGigabytes(16ULL << 30) == "16GB");
+  CHECK(FormatGigabytes(512ULL << 20) == "0.5GB");
+  CHECK(FormatBackend("remote", "remote") == "ssh (remote)");
+  CHECK(FormatBackend("", "") == "-");
+}
+
+TEST_CASE("tables are as narrow as their content, or fill a narrow terminal") {
+  Table table({{"NAME"}, {"STATUS"}});
+  table.AddRow({{"a-long-name"}, {"x"}});
+  table.AddRow({{"b"}});
+  CHECK(table.Render(kPipe) == " NAME         STATUS\n a-long-name  x\n b\n");
+  const std::string stretched = table.Render({.width = 40});
+  CHECK(stretched.substr(0, stretched.find('\n')) ==
+        " NAME" + std::string(40 - 5 - 6, ' ') + "STATUS");
+  CHECK(table.Render({.width = 200}) == table.Render(kPipe));
+}
+
+TEST_CASE("a table that is too wide cuts what may be cut") {
+  Table table({{"NAME"}, {"ERROR", true}});
+  table.AddRow({{"name"}, {std::string(100, 'e')}});
+  const std::string text = table.Render({.width = 30});
+  CHECK_THAT(text, Contains("…"));
+  CHECK_THAT(text, Contains("name"));
+  for (size_t start = 0; start < text.size();) {
+    const size_t end = text.find('\n', start);
+    CHECK(DisplayWidth(text.substr(start, end - start)) <= 30);
+    start = end + 1;
+  }
+}
+
+TEST_CASE("colours need a terminal") {
+  CHECK(Paint("x", Style::kError, false) == "x");
+  CHECK(Paint("x", Style::kError, true) == "\x1b[31mx\x1b[0m");
+  CHECK(StatusStyle("exited (0)") == Style::kFinished);
+  CHECK(StatusStyle("exited (3)") == Style::kFailed);
+  CHECK(StatusStyle("1/4 busy") == Style::kChanging);
+  CHECK(StatusStyle("from the future") == Style::kPlain);
+}
+
+TEST_CASE("runs with several jobs get a row for each") {
+  const std::string text = RunTable({Service()}, {.now = kNow}).Render(kPipe);
+  CHECK(text ==
+        " NAME          BACKEND          GPU        PRICE    STATUS   SUBMITTED\n"
+        " llama-svc     -                -          -        running  12 mins ago\n"
+        "    replica=0  aws (us-east-1)  L4:24GB:1  $0.8048  running  12 mins ago\n"
+        "    replica=1  aws (us-east-1)  L4:24GB:1  $0.8048  pulling  1 min ago\n");
+}
+
+TEST_CASE("the table of runs at 80 columns") {
+  const std::string text = RunTable({Service()}, {.now = kNow}).Render(k80);
+  CHECK(text ==
+        " NAME            BACKEND            GPU          PRICE     STATUS    SUBMITTED\n"
+        " llama-svc       -                  -            -         running   12 mins ago\n"
+        "    replica=0    aws (us-east-1)    L4:24GB:1    $0.8048   running   12 mins ago\n"
+        "    replica=1    aws (us-east-1)    L4:24GB:1    $0.8048   pulling   1 min ago\n");
+}
+
+TEST_CASE("pull progress and lost hosts show beside the status") {
+  api::v1::Run run = Service();
+  run.mutable_jobs()->DeleteSubrange(1, 1);
+  auto* submission = run.mutable_jobs(0)->mutable_submissions(0);
+  run.set_status_message("pulling");
+  auto* progress = submission->mutable_image_pull_progress();
+  progress->set_extracted_bytes(10 << 20);
+  progress->set_downloaded_bytes(20 << 20);
+  progress->set_total_bytes(300 << 20);
+  CHECK_THAT(RunTable({run}, {.now = kNow}).Render(kPipe), Contains("pulling 10/20/≥300MB"));
+  submission->clear_image_pull_progress();
+  submission->set_is_unreachable(true);
+  run.set_status_message("running");
+  CHECK_THAT(RunTable({run}, {.now = kNow}).Render(kPipe), Contains("running (unreachable)"));
+}
+
+TEST_CASE("the plan of a run at 80 columns") {
+  api::v1::RunPlan plan;
+  plan.set_project_name("main");
+  plan.set_user_name("admin");
+  auto* run = plan.mutable_effective_run_spec()->mutable_configuration();
+  run->mutable_task()->set_nodes(2);
+  run->mutable_resources()->mutable_cpu()->mutable_count()->set_min(2);
+  run->mutable_profile()->set_max_price(1.5);
+  auto* job = plan.add_job_plans();
+  job->set_total_offers(5);
+  job->set_max_price_dollars_per_hour(3);
+  api::v1::JobSubmission with_offer;
+  SetOffer(&with_offer, 0.8048);
+  *job->add_offers() = with_offer.offer();
+  job->mutable_offers(0)->set_availability(api::v1::OFFER_AVAILABILITY_BUSY);
+  CHECK(RunPlanScreen(plan, false, 3, k80) ==
+        " Project        main\n"
+        " User           admin\n"
+        " Type           task (nodes=2)\n"
+        " Resources      cpu=2..\n"
+        " Spot policy    on-demand\n"
+        " Max price      $1.5\n"
+        " Retry policy   off\n"
+        " Idle duration  5m\n"
+        " Max duration   off\n"
+        "\n"
+        " #   BACKEND          RESOURCES                     INSTANCE TYPE  PRICE\n"
+        " 1   aws (us-east-1)  cpu=4 mem=16GB gpu=L4:24GB:1  g6.xlarge      $0.8048  busy\n"
+        "     ...\n"
+        " Shown 1 of 5 offers, $3 max\n");
+  plan.clear_job_plans();
+  CHECK_THAT(RunPlanScreen(plan, true, 3, kPipe),
+             Contains("No matching instance offers") && Contains("reuse-or-create"));
+  plan.set_has_no_fleets(true);
+  CHECK_THAT(RunPlanScreen(plan, false, 3, kPipe), Contains("no fleets"));
+}
+
+TEST_CASE("fleets show their instances") {
+  api::v1::Fleet fleet;
+  fleet.set_name("lab");
+  fleet.set_status(api::v1::FLEET_STATUS_ACTIVE);
+  *fleet.mutable_created_at() = At(2h);
+  fleet.mutable_spec()->mutable_configuration()->mutable_ssh_config()->add_hosts();
+  api::v1::Instance* instance = fleet.add_instances();
+  instance->set_status(api::v1::INSTANCE_STATUS_BUSY);
+  instance->set_total_blocks(4);
+  instance->set_busy_blocks(1);
+  instance->set_is_unreachable(true);
+  instance->set_backend("ssh");
+  instance->set_region("remote");
+  *instance->mutable_created_at() = At(2h);
+  CHECK(
+      FleetTable({fleet}, {.now = kNow}).Render(kPipe) ==
+      " NAME           NODES  GPU  SPOT       BACKEND       PRICE  STATUS                  "
+      "CREATED\n"
+      " lab            1      -    -          ssh           -      active                  2 hours "
+      "ago\n"
+      "    instance=0         -    on-demand  ssh (remote)  $0     1/4 busy (unreachable)  2 hours "
+      "ago\n");
+}
+
+TEST_CASE("JSON has words for enums, numbers for sizes, and leaves out what is unset") {
+  api::v1::Run run = Service();
+  run.mutable_jobs(0)->mutable_submissions(0)->set_exit_status(0);
+  const std::string text = ToJson(run);
+  CHECK_THAT(text, Contains("\"status\": \"running\"") && Contains("\"exit_status\": 0"));
+  CHECK_THAT(text, Contains("\"memory_bytes\": 17179869184"));
+  CHECK_THAT(text, Contains("\"submitted_at\": \"2027-01-15T07:48:00Z\""));
+  CHECK_THAT(text, !Contains("finished_at"));
+  CHECK(ToJsonList("main", "runs", {}) == "{\n  \"project\": \"main\",\n  \"runs\": []\n}\n");
+}
+
+}  // namespace
+}  // namespace dstack::cli
