@@ -63,6 +63,9 @@ void ReadRun(const Node& root,
   run->GetReflection()->MutableMessage(run, kind);
   reader->ReadMapping(root, "", run, kind, {"type"});
   AddViolations(FindRunViolations(*run), reader);
+  if (!run->image().empty() && run->nvcc()) {
+    reader->WarnAt("nvcc", "has no effect together with `image`");
+  }
 }
 
 void ReadFleet(const Node& root, v1::FleetConfiguration* fleet, YamlReader* reader) {

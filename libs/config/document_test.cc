@@ -104,6 +104,16 @@ TEST_CASE("duplicate keys are warned about") {
   CHECK(std::get<v1::RunConfiguration>(document->configuration).image() == "y");
 }
 
+TEST_CASE("what is accepted but hardly meant is warned about") {
+  const absl::StatusOr<Document> document =
+      ParseDocument("type: task\nimage: x\nnvcc: true\nports: [22:22]\n", "t.yml");
+  REQUIRE(document.ok());
+  REQUIRE(document->warnings.size() == 2);
+  CHECK(FormatProblem(document->warnings[0])
+            .find("t.yml:4:9: ports[0]: is read as the number 1342") == 0);
+  CHECK(document->warnings[1].path == "nvcc");
+}
+
 TEST_CASE("a complete task is read into its message") {
   const v1::RunConfiguration run = Run(R"(
 type: task

@@ -296,17 +296,30 @@ void YamlReader::Refuse(const Node& node, const std::string& path, const absl::S
 }
 
 void YamlReader::RefuseAt(const std::string& path, std::string rule) {
-  const Place place = PlaceOf(path);
-  problems_.push_back({.file = file_,
-                       .mark = place.mark,
-                       .path = path,
-                       .value = place.value,
-                       .rule = std::move(rule),
-                       .is_secret = place.is_secret});
+  problems_.push_back(ProblemAt(path, std::move(rule)));
 }
 
-void YamlReader::Warn(const Node& node, const std::string& path, std::string rule) {
-  warnings_.push_back(MakeProblem(node, path, std::move(rule)));
+void YamlReader::WarnAt(const std::string& path, std::string rule) {
+  warnings_.push_back(ProblemAt(path, std::move(rule)));
+}
+
+// `22:22` is the number 1342, which hardly anyone means.
+void YamlReader::WarnOfBase60(const Node& node, const std::string& path) {
+  if (!node.is_sexagesimal) return;
+  WarnAt(path,
+         fmt::format("is read as the number {} by YAML; write \"{}\" in quotes if a pair is meant",
+                     node.int_value,
+                     node.source));
+}
+
+Problem YamlReader::ProblemAt(const std::string& path, std::string rule) const {
+  const Place place = PlaceOf(path);
+  return {.file = file_,
+          .mark = place.mark,
+          .path = path,
+          .value = place.value,
+          .rule = std::move(rule),
+          .is_secret = place.is_secret};
 }
 
 Problem YamlReader::MakeProblem(const Node& node, const std::string& path, std::string rule) const {
@@ -323,6 +336,7 @@ Problem YamlReader::MakeProblem(const Node& node, const std::string& path, std::
 void YamlReader::Remember(const Node& node, const std::string& path) {
   const Problem shown = MakeProblem(node, path, "");
   places_[path] = {.mark = shown.mark, .value = shown.value, .is_secret = shown.is_secret};
+  if (!shown.is_secret) WarnOfBase60(node, path);
 }
 
 Place YamlReader::PlaceOf(std::string path) const {

@@ -54,7 +54,8 @@ class YamlReader {
   void Refuse(const Node& node, const std::string& path, const absl::Status& rule);
   // Records a problem of something that is not in the document, or that validation found.
   void RefuseAt(const std::string& path, std::string rule);
-  void Warn(const Node& node, const std::string& path, std::string rule);
+  // The same for what is only doubtful.
+  void WarnAt(const std::string& path, std::string rule);
 
   // The place of `path`, or of the nearest thing around it.
   Place PlaceOf(std::string path) const;
@@ -94,6 +95,8 @@ class YamlReader {
   void RefuseUnknownKey(const Entry& entry,
                         const std::string& path,
                         const std::vector<std::string>& known);
+  Problem ProblemAt(const std::string& path, std::string rule) const;
+  void WarnOfBase60(const Node& node, const std::string& path);
   void Remember(const Node& node, const std::string& path);
   Problem MakeProblem(const Node& node, const std::string& path, std::string rule) const;
 

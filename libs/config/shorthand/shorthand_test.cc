@@ -59,7 +59,7 @@ TEST_CASE("absolute paths are normalised") {
   }
 }
 
-system_clock::time_point At(int year, unsigned month, unsigned day, int hour, int minute) {
+system_clock::time_point At(int year, int month, int day, int hour, int minute) {
   using namespace std::chrono;
   return sys_days(std::chrono::year(year) / month / day) + hours(hour) + minutes(minute);
 }
