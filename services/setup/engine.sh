@@ -6,6 +6,7 @@ engine_answers() { timeout 10 docker info >/dev/null 2>&1; }
 
 # engine_up STATE_DIR: uses the engine that answers, else starts a private one whose images and pid
 # file are in STATE_DIR, and exports its DOCKER_HOST. The private engine lives until engine_down.
+# Fails, with the engine's last words, when none can run here.
 engine_up() {
   local state=$1
   if command -v docker >/dev/null && engine_answers; then
@@ -26,6 +27,8 @@ engine_up() {
   engine_start "$state"
 }
 
+engine_answers_or_gone() { engine_answers || { [ -n "${ENGINE_PID:-}" ] && ! kill -0 "$ENGINE_PID" 2>/dev/null; }; }
+
 # engine_start STATE_DIR: starts a private engine and waits until it answers.
 engine_start() {
   local state=$1 socket_dir
@@ -40,12 +43,22 @@ engine_start() {
     --data-root "$state/data" --exec-root "$socket_dir/exec" --pidfile "$state/pid" \
     --host "unix://$socket_dir/docker.sock" --group "$(id -gn)" \
     >"$state/dockerd.log" 2>&1 </dev/null &
+  ENGINE_PID=$!
   as_root chmod 711 "$socket_dir"
   export DOCKER_HOST="unix://$socket_dir/docker.sock"
-  if ! wait_until 60 engine_answers; then
+  if ! wait_until 60 engine_answers_or_gone || ! engine_answers; then
     tail -n 20 "$state/dockerd.log" >&2
     engine_down "$state"
-    die "the private Docker Engine did not start, its last words are above"
+    unset DOCKER_HOST
+    say "the private Docker Engine did not start, its last words are above"
+    return 1
+  fi
+}
+
+# engine_use STATE_DIR: exports the DOCKER_HOST of the private engine, if it runs.
+engine_use() {
+  if [ -z "${DOCKER_HOST:-}" ] && [ -f "$1/socket-dir" ]; then
+    export DOCKER_HOST="unix://$(cat "$1/socket-dir")/docker.sock"
   fi
 }
 

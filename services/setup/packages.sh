@@ -12,11 +12,11 @@ DSTACK_BUILD_PACKAGES=(
 
 # To run a server and a host on this machine.
 DSTACK_RUN_PACKAGES=(
-  ca-certificates curl git iproute2 iptables openssh-client openssh-server postgresql procps util-linux
+  bash-static busybox-static ca-certificates curl git iproute2 iptables openssh-client openssh-server postgresql procps util-linux
 )
 
 # To run the tests: small images without a registry, a registry of their own.
-DSTACK_TEST_PACKAGES=(apache2-utils busybox-static debootstrap docker-registry)
+DSTACK_TEST_PACKAGES=(apache2-utils debootstrap docker-registry)
 
 # missing_packages NAME...: those that are not installed, one a line.
 missing_packages() {
