@@ -1,0 +1,105 @@
+#include "services/server/app.h"
+
+#include <optional>
+#include <utility>
+
+#include "libs/base/status.h"
+#include "libs/base/uuid.h"
+#include "libs/db/migrator.h"
+#include "libs/telemetry/log.h"
+#include "services/server/agents/agent_bundle.h"
+#include "services/server/control_plane.h"
+#include "services/server/home.h"
+#include "services/server/host_side.h"
+#include "services/server/store/migrations.h"
+
+namespace dstack::server {
+namespace {
+
+absl::Status NoDatabase() {
+  return base::Error(absl::StatusCode::kFailedPrecondition,
+                     "INVALID_STATE",
+                     "no database: set DSTACK_DATABASE_URL or --database-url");
+}
+
+ControlPlane::Settings PlaneSettings(const Options& options,
+                                     const std::string& conninfo,
+                                     const base::Secret& master_key,
+                                     const base::Secret& admin_token,
+                                     const std::string& replica_id) {
+  ControlPlane::Settings settings;
+  settings.conninfo = conninfo;
+  settings.master_key = master_key;
+  settings.admin_token = admin_token;
+  settings.replica_id = replica_id;
+  settings.host = options.host;
+  settings.port = options.port;
+  settings.is_plaintext_allowed = options.is_plaintext_allowed;
+  settings.tls_certificate_file = options.tls_certificate_file;
+  settings.tls_key_file = options.tls_key_file;
+  return settings;
+}
+
+}  // namespace
+
+// In the order of their start; ends in reverse.
+struct App::Parts {
+  std::optional<Home> home;
+  Home::AdminToken admin_token;
+  std::unique_ptr<ControlPlane> plane;
+  std::unique_ptr<HostSide> hosts;
+  std::string url;
+};
+
+absl::StatusOr<std::unique_ptr<App>> App::Start(const Options& options) {
+  auto parts = std::make_unique<Parts>();
+  ASSIGN_OR_RETURN(const AgentBundle::Paths agents, AgentBundle::Find(options.agents_dir));
+  ASSIGN_OR_RETURN(parts->home, Home::Open(options.home));
+  ASSIGN_OR_RETURN(const base::Secret master_key, parts->home->MasterKey(options.encryption_key));
+  ASSIGN_OR_RETURN(parts->admin_token, parts->home->GetAdminToken(options.admin_token));
+  if (options.database_url.empty()) return NoDatabase();
+  const std::string replica_id = base::NewUuid();
+  ASSIGN_OR_RETURN(
+      parts->plane,
+      ControlPlane::Start(PlaneSettings(
+          options, options.database_url, master_key, parts->admin_token.token, replica_id)));
+  parts->url = parts->plane->url();
+  ASSIGN_OR_RETURN(parts->hosts,
+                   HostSide::Start(*parts->plane,
+                                   {.replica_id = replica_id,
+                                    .master_key = master_key,
+                                    .agents = agents,
+                                    .base_image = options.base_image,
+                                    .host_lost_after = options.host_lost_after,
+                                    .local_host = std::nullopt}));
+  parts->plane->SetReady();
+  telemetry::Info("ready",
+                  {{"address", parts->plane->address()},
+                   {"home", options.home},
+                   {"server_id", parts->plane->server_id()},
+                   {"replica_id", replica_id}});
+  return std::unique_ptr<App>(new App(std::move(parts)));
+}
+
+App::App(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+App::~App() { Stop(std::chrono::milliseconds(0)); }
+
+void App::Stop(std::chrono::milliseconds grace) {
+  if (parts_->plane) parts_->plane->StopServing(grace);
+  parts_->hosts.reset();
+  parts_->plane.reset();
+}
+
+const std::string& App::url() const { return parts_->url; }
+const base::Secret& App::admin_token() const { return parts_->admin_token.token; }
+bool App::has_new_token() const { return parts_->admin_token.is_new; }
+
+absl::Status MigrateDatabase(const Options& options) {
+  if (options.database_url.empty()) return NoDatabase();
+  ASSIGN_OR_RETURN(const int steps, db::Migrate(options.database_url, Migrations()));
+  telemetry::Info("database is up to date", {{"steps", steps}});
+  return absl::OkStatus();
+}
+
+}  // namespace dstack::server
