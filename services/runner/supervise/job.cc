@@ -199,6 +199,8 @@ void Job::OnCommandEnded(int wait_status) {
   SetWaitStatus(wait_status, &record_);
   *record_.mutable_time() = TimeUtil::GetCurrentTime();
   AddOomMessage();
+  // Once the end is recorded a crash of ours is not a loss of the job, so its output comes first.
+  pump_.PullNow();
   FAILPOINT("runner.before_exit_record");
   // Before anybody is told: the end must not be forgotten once it was seen.
   const absl::Status saved = SaveProto(c_.dir.Exit(), record_);

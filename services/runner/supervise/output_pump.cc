@@ -89,6 +89,15 @@ void OutputPump::Resume() {
   Watch();
 }
 
+void OutputPump::PullNow() {
+  // Bounded, because somebody may write as fast as we read.
+  constexpr int kRounds = 64;
+  for (int round = 0; round < kRounds && output_ && !has_ended_; ++round) {
+    const bool is_open = FillBuffer();
+    if (buffered_ == 0 || !StoreBuffer() || !is_open) return;
+  }
+}
+
 void OutputPump::FinishSoon() {
   is_finishing_ = true;
   Resume();

@@ -29,6 +29,8 @@ class OutputPump {
   void Start(base::UniqueFd output);
   // The spool has room again.
   void Resume();
+  // Stores what the terminal holds at this moment, as far as there is room.
+  void PullNow();
   // The command is gone: what the terminal still holds is stored without regard to the limit.
   void FinishSoon();
   // Stops reading, whatever is left, and writes the marker of dropped output.

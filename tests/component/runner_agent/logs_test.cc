@@ -41,8 +41,8 @@ TEST_CASE("the last bytes of a command that ends at once are there") {
 TEST_CASE("the last bytes are there even when the runner reads late") {
   Fixture f;
   const std::string go = f.runner.Path("go");
-  f.Run(MakeShellJob("while ! test -e " + go +
-                     "; do sleep 0.01; done; exec head -c 8000 /dev/zero"));
+  f.Run(
+      MakeShellJob("while ! test -e " + go + "; do sleep 0.01; done; exec head -c 8000 /dev/zero"));
   const auto command = static_cast<pid_t>(f.client->AwaitState(v1::JOB_STATE_RUNNING).pid());
   kill(f.runner.supervisor_pid(), SIGSTOP);
   REQUIRE(base::WriteFileAtomic(go, "").ok());

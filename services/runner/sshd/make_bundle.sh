@@ -1,0 +1,58 @@
+#!/bin/bash
+# Copies this machine's OpenSSH with its libraries and loader to DIRECTORY, so that it runs on any
+# Linux of the same architecture, whatever C library it has. Two ways to run it:
+#   mounted at /opt/dstack/ssh       its programs by themselves (their loader is named by that path)
+#   anywhere                         lib/ld-linux-*.so.* --library-path lib sbin/sshd -r ...
+#
+# Usage: make_bundle.sh DIRECTORY
+set -euo pipefail
+
+readonly MOUNT=/opt/dstack/ssh
+readonly PROGRAMS=(
+  /usr/sbin/sshd:sbin
+  /usr/bin/ssh-keygen:bin
+  /usr/lib/openssh/sftp-server:libexec
+)
+
+fail() {
+  echo "make_bundle.sh: $*" >&2
+  exit 1
+}
+
+[[ $# -eq 1 ]] || fail "usage: make_bundle.sh DIRECTORY"
+target=$1
+command -v patchelf >/dev/null || fail "patchelf is missing (Debian package patchelf)"
+
+# Built beside and moved: nobody sees half a bundle.
+work=$(mktemp -d "$(dirname "$target")/.ssh-bundle.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/lib"
+
+copy_libraries() {
+  local program=$1 library
+  while read -r library; do
+    cp --dereference --no-clobber "$library" "$work/lib/"
+  done < <(ldd "$program" | grep --only-matching '/[^ ]*')
+}
+
+for entry in "${PROGRAMS[@]}"; do
+  program=${entry%%:*}
+  folder=${entry##*:}
+  [[ -x $program ]] || fail "$program is missing (Debian package openssh-server)"
+  mkdir -p "$work/$folder"
+  cp --dereference "$program" "$work/$folder/"
+  copy_libraries "$program"
+done
+
+loader=$(basename "$(compgen -G "$work/lib/ld-linux*")")
+for library in "$work"/lib/*; do
+  [[ $(basename "$library") == "$loader" ]] || patchelf --set-rpath "$MOUNT/lib" "$library"
+done
+for program in "$work"/{sbin,bin,libexec}/*; do
+  patchelf --set-interpreter "$MOUNT/lib/$loader" --set-rpath "$MOUNT/lib" --force-rpath "$program"
+done
+cp /usr/share/doc/openssh-server/copyright "$work/COPYRIGHT"
+chmod -R u=rwX,go=rX "$work"
+
+rm -rf "$target"
+mv "$work" "$target"
