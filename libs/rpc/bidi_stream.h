@@ -12,6 +12,7 @@
 
 #include "libs/base/mutex.h"
 #include "libs/exec/executor.h"
+#include "libs/rpc/callback_threads.h"
 #include "libs/rpc/status_mapping.h"
 
 namespace dstack::rpc {
@@ -43,6 +44,7 @@ class BidiStream final : public grpc::ClientBidiReactor<Request, Response> {
                        Handlers handlers,
                        const Prepare& prepare,
                        const Begin& begin) {
+    KeepCallbackThreads();
     Pointer stream(new BidiStream(executor, std::move(handlers)));
     stream->self_ = stream;
     if (prepare) prepare(stream->context_);
