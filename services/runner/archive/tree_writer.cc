@@ -39,6 +39,7 @@ bool LinkStaysInside(std::string_view path, std::string_view target) {
   if (target.empty() || target.front() == '/') return false;
   // Directories between the first component and the link, that component included.
   auto depth = static_cast<std::ptrdiff_t>(Pieces(path).size()) - 1;
+  if (depth < 1) return false;  // the top itself: everything else is outside
   for (const std::string& piece : Pieces(target)) {
     depth += piece == ".." ? -1 : 1;
     if (depth < 1) return false;

@@ -1,0 +1,86 @@
+#include "services/runner/domain/job_env.h"
+
+#include <catch2/catch.hpp>
+
+namespace dstack::runner {
+namespace {
+
+v1::JobSpec TwoNodeJob() {
+  v1::JobSpec job;
+  job.mutable_identity()->set_run_id("rid");
+  job.mutable_identity()->set_run_name("rname");
+  job.mutable_identity()->set_job_id("jid");
+  job.mutable_identity()->set_job_num(1);
+  job.mutable_identity()->set_jobs_per_replica(2);
+  job.mutable_cluster()->add_node_addresses("10.0.0.1");
+  job.mutable_cluster()->add_node_addresses("10.0.0.2");
+  job.mutable_cluster()->add_gpus_per_node(8);
+  job.mutable_cluster()->add_gpus_per_node(4);
+  return job;
+}
+
+TEST_CASE("the environment of a node") {
+  const Environment env = BuildJobEnvironment(
+      {}, TwoNodeJob(), {.working_dir = "/w", .home = "/h", .mpi_hostfile = "/m"});
+  const Environment expected = {{"DSTACK_RUN_ID", "rid"},
+                                {"DSTACK_RUN_NAME", "rname"},
+                                {"DSTACK_JOB_ID", "jid"},
+                                {"DSTACK_REPO_ID", "none"},
+                                {"DSTACK_REPO_DIR", "/workflow"},
+                                {"DSTACK_WORKING_DIR", "/w"},
+                                {"DSTACK_NODES_IPS", "10.0.0.1\n10.0.0.2"},
+                                {"DSTACK_MASTER_NODE_IP", "10.0.0.1"},
+                                {"DSTACK_NODE_RANK", "1"},
+                                {"DSTACK_NODES_NUM", "2"},
+                                {"DSTACK_GPUS_PER_NODE", "4"},
+                                {"DSTACK_GPUS_NUM", "12"},
+                                {"DSTACK_MPI_HOSTFILE", "/m"},
+                                {"HOME", "/h"}};
+  for (const auto& [name, value] : expected) {
+    INFO(name);
+    CHECK(env.at(name) == value);
+  }
+  CHECK(env.contains("PATH"));
+}
+
+TEST_CASE("who wins: container, variables of ours, the job, HOME") {
+  v1::JobSpec job = TwoNodeJob();
+  (*job.mutable_env())["DSTACK_RUN_NAME"] = "mine";
+  (*job.mutable_env())["HOME"] = "/elsewhere";
+  (*job.mutable_env())["A"] = "job";
+  const Environment env = BuildJobEnvironment(
+      {{"A", "image"}, {"B", "image"}, {"DSTACK_RUN_ID", "image"}, {"PATH", "/image"}},
+      job,
+      {.working_dir = "/w", .home = "/h", .mpi_hostfile = "/m"});
+  CHECK(env.at("A") == "job");
+  CHECK(env.at("B") == "image");
+  CHECK(env.at("DSTACK_RUN_ID") == "rid");
+  CHECK(env.at("DSTACK_RUN_NAME") == "mine");
+  CHECK(env.at("HOME") == "/h");
+  CHECK(env.at("PATH") == "/image");
+}
+
+TEST_CASE("entries of a process's environment") {
+  const Environment env = ParseEnvironment(
+      {"A=1", "B=x=y", "EMPTY=", "=nameless", "broken", "BASH_FUNC_f%%=() {", "A=2"});
+  CHECK(env == Environment{{"A", "2"}, {"B", "x=y"}, {"EMPTY", ""}});
+  CHECK(ToEntries(env) == std::vector<std::string>{"A=2", "B=x=y", "EMPTY="});
+}
+
+TEST_CASE("a login profile quotes values and leaves out what a shell sets itself") {
+  const std::string script = LoginProfile(
+      {{"A", "it's"}, {"PWD", "/"}, {"HOME", "/h"}, {"not-a-name", "x"}, {"M", "1\n2"}}, "/w'd");
+  CHECK(script == "export A='it'\\''s'\nexport M='1\n2'\ncd '/w'\\''d' 2>/dev/null || true\n");
+}
+
+TEST_CASE("an MPI hostfile") {
+  v1::ClusterInfo cluster = TwoNodeJob().cluster();
+  CHECK(MpiHostfile(cluster) == "10.0.0.1 slots=8\n10.0.0.2 slots=4\n");
+  cluster.set_gpus_per_node(1, 0);
+  CHECK(MpiHostfile(cluster) == "10.0.0.1 slots=8\n10.0.0.2\n");
+  cluster.set_node_addresses(0, "");
+  CHECK(MpiHostfile(cluster).empty());
+}
+
+}  // namespace
+}  // namespace dstack::runner

@@ -1,0 +1,51 @@
+#include "services/runner/job/process_tree.h"
+
+#include <algorithm>
+
+#include <catch2/catch.hpp>
+#include <unistd.h>
+
+namespace dstack::runner {
+namespace {
+
+TEST_CASE("a stat line with a program name that pretends to be one") {
+  const ProcessEntry entry = ParseStat("42 (x) Z 1 (y) R 7 42 42 0");
+  CHECK(entry.pid == 42);
+  CHECK(entry.state == 'R');
+  CHECK(entry.parent == 7);
+  CHECK(ParseStat("").pid == 0);
+  CHECK(ParseStat("12 (x").pid == 0);
+}
+
+TEST_CASE("this process is in the list, with its parent") {
+  const auto processes = ListProcesses();
+  const auto self = std::find_if(
+      processes.begin(), processes.end(), [](const ProcessEntry& p) { return p.pid == getpid(); });
+  REQUIRE(self != processes.end());
+  CHECK(self->parent == getppid());
+}
+
+TEST_CASE("the job's processes below a subreaper") {
+  // 10 is ours; 11 is serve with a helper 12; 20 is the command with a zombie 22; 30 is a daemon
+  // that came to us; 99 belongs to the host.
+  const std::vector<ProcessEntry> processes = {{1, 0, 'S'},
+                                               {10, 1, 'S'},
+                                               {11, 10, 'S'},
+                                               {12, 11, 'S'},
+                                               {20, 10, 'R'},
+                                               {21, 20, 'S'},
+                                               {22, 20, 'Z'},
+                                               {30, 10, 'T'},
+                                               {99, 1, 'S'}};
+  CHECK(JobProcesses(processes, 10, {11}) == std::vector<pid_t>{20, 21, 30});
+}
+
+TEST_CASE("the job's processes in a pid namespace of its own") {
+  // 7 was put there from outside (docker exec) and has no parent here.
+  const std::vector<ProcessEntry> processes = {
+      {1, 0, 'S'}, {2, 1, 'S'}, {3, 2, 'S'}, {5, 1, 'S'}, {7, 0, 'S'}};
+  CHECK(JobProcesses(processes, 1, {2}) == std::vector<pid_t>{5, 7});
+}
+
+}  // namespace
+}  // namespace dstack::runner
