@@ -59,6 +59,7 @@ std::string WithUnlockedUser(std::string_view shadow, std::string_view user) {
 }
 
 absl::Status PrepareAccounts(const std::string& user, const std::string& etc) {
+  RETURN_IF_ERROR(base::MakeDirs(etc, 0755));  // an image without anything
   const std::string passwd = etc + "/passwd";
   const std::string shadow = etc + "/shadow";
   std::string content = base::ReadFile(passwd).value_or("");

@@ -46,6 +46,7 @@ absl::Status MakeWorkingDir(const Places& places, RunnerLog& log) {
 // The system's profile reads ours; nothing else of the image is changed.
 absl::Status SourceFromSystemProfile(const std::string& profile) {
   const std::string line = fmt::format("[ -r {0} ] && . {0}\n", profile);
+  RETURN_IF_ERROR(base::MakeDirs("/etc", 0755));  // an image without anything
   const auto content = base::ReadFile(kSystemProfile);
   if (content.ok() && content->find(line) != std::string::npos) return absl::OkStatus();
   base::UniqueFd file(open(kSystemProfile, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644));
