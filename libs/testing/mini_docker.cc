@@ -1,0 +1,113 @@
+#include "libs/testing/mini_docker.h"
+
+#include <chrono>
+#include <thread>
+#include <utility>
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "libs/base/clock.h"
+#include "libs/base/file.h"
+#include "libs/base/macros.h"
+#include "libs/base/status.h"
+#include "libs/docker/images.h"
+#include "libs/testing/paths.h"
+
+namespace dstack::testing {
+namespace {
+
+constexpr std::chrono::seconds kStartTimeout{60};
+constexpr std::chrono::seconds kStopTimeout{30};
+constexpr std::size_t kMaxImageBytes = std::size_t{64} << 20;
+
+std::string LastLines(const std::string& path) {
+  const std::string text = base::ReadFile(path).value_or("");
+  return text.size() > 1000 ? text.substr(text.size() - 1000) : text;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<MiniDocker>> MiniDocker::Start() {
+  std::unique_ptr<MiniDocker> engine(new MiniDocker);
+  ASSIGN_OR_RETURN(const docker::Endpoint endpoint, docker::EndpointFromEnvironment());
+  auto client = docker::Client::Connect(endpoint);
+  if (!client.ok()) return StartPrivate();
+  engine->client_.emplace(*std::move(client));
+  return engine;
+}
+
+absl::StatusOr<std::unique_ptr<MiniDocker>> MiniDocker::StartPrivate() {
+  if (::geteuid() != 0) return base::Unavailable("a private dockerd needs root");
+  if (!process::FindProgram("dockerd").ok()) {
+    return base::Unavailable("there is no dockerd (package docker.io)");
+  }
+  std::unique_ptr<MiniDocker> engine(new MiniDocker);
+  engine->dir_ = std::make_unique<TempDir>();
+  RETURN_IF_ERROR(engine->StartEngine());
+  return engine;
+}
+
+absl::Status MiniDocker::StartEngine() {
+  const std::string& dir = dir_->path();
+  // dockerd leaves these behind when it is killed.
+  RETURN_IF_ERROR(base::RemoveAll(dir + "/pid"));
+  ASSIGN_OR_RETURN(process::Subprocess engine,
+                   process::Subprocess::Start({"/bin/sh",
+                                               "-c",
+                                               "exec \"$@\" >>\"$0\" 2>&1",
+                                               dir + "/log",
+                                               "dockerd",
+                                               "--data-root",
+                                               dir + "/data",
+                                               "--exec-root",
+                                               dir + "/exec",
+                                               "--pidfile",
+                                               dir + "/pid",
+                                               "--host",
+                                               fmt::format("unix://{}/sock", dir)}));
+  engine_.emplace(std::move(engine));
+  return Connect();
+}
+
+absl::Status MiniDocker::Connect() {
+  const docker::Endpoint endpoint{.socket_path = dir_->Path("sock"), .base_url = "http://docker"};
+  const auto deadline = base::DeadlineIn(kStartTimeout);
+  while (true) {
+    auto client = docker::Client::Connect(endpoint);
+    if (client.ok()) {
+      client_.emplace(*std::move(client));
+      return absl::OkStatus();
+    }
+    if (engine_->Poll() || std::chrono::steady_clock::now() > deadline) {
+      return base::Unavailable(
+          fmt::format("dockerd does not start: {}", LastLines(dir_->Path("log"))));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
+absl::Status MiniDocker::StopEngine(int signal) {
+  RETURN_IF_ERROR(engine_->Kill(signal));
+  return engine_->WaitUntil(base::DeadlineIn(kStopTimeout)).status();
+}
+
+MiniDocker::~MiniDocker() {
+  if (!engine_) return;
+  client_.reset();
+  // Containers end with a dockerd that is asked to end.
+  if (!StopEngine(SIGTERM).ok()) static_cast<void>(engine_->KillGroup(SIGKILL));
+}
+
+absl::Status MiniDocker::EnsureBusybox() {
+  if (docker::InspectImage(*client_, kBusyboxImage, {}).ok()) return absl::OkStatus();
+  const std::string script = SourceDir() + "/tests/fixtures/images/busybox.sh";
+  ASSIGN_OR_RETURN(
+      std::string tar,
+      process::RunChecked(
+          {"/bin/sh", script}, std::chrono::seconds(30), {.output_limit_bytes = kMaxImageBytes}));
+  return docker::ImportImage(*client_, kBusyboxImage, std::move(tar), {"CMD [\"sh\"]"}, {});
+}
+
+}  // namespace dstack::testing

@@ -1,0 +1,116 @@
+#include "services/shim/adapters/process_identity.h"
+
+#include <chrono>
+#include <memory>
+#include <thread>
+
+#include <absl/strings/numbers.h>
+#include <absl/strings/str_split.h>
+#include <dirent.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "libs/base/clock.h"
+#include "libs/base/status.h"
+#include "libs/process/reaper.h"
+
+namespace dstack::shim {
+namespace {
+
+constexpr std::chrono::seconds kKillTimeout{5};
+constexpr std::chrono::milliseconds kKillPause{2};
+// Fields of /proc/<pid>/stat after the command's closing parenthesis: state is the first of them.
+constexpr std::size_t kStateField = 0;
+constexpr std::size_t kStartField = 19;
+constexpr std::size_t kMaxEnvironBytes = std::size_t{4} << 20;
+
+std::string BootId() {
+  std::string id = base::ReadFile("/proc/sys/kernel/random/boot_id").value_or("");
+  while (!id.empty() && id.back() == '\n') id.pop_back();
+  return id;
+}
+
+struct Stat {
+  char state = '?';
+  std::uint64_t start_ticks = 0;
+};
+
+std::optional<Stat> ReadStat(pid_t pid) {
+  const auto text = base::ReadFile(fmt::format("/proc/{}/stat", pid));
+  if (!text.ok()) return std::nullopt;
+  // The command may hold spaces and parentheses of its own; the last one is the kernel's.
+  const std::size_t end = text->rfind(')');
+  if (end == std::string::npos || end + 2 > text->size()) return std::nullopt;
+  const std::vector<std::string> fields = absl::StrSplit(text->substr(end + 2), ' ');
+  Stat stat;
+  if (fields.size() <= kStartField || fields[kStateField].empty()) return std::nullopt;
+  if (!absl::SimpleAtoi(fields[kStartField], &stat.start_ticks)) return std::nullopt;
+  stat.state = fields[kStateField].front();
+  return stat;
+}
+
+bool HasEnded(char state) { return state == 'Z' || state == 'X'; }
+
+}  // namespace
+
+std::optional<ProcessIdentity> IdentifyProcess(pid_t pid) {
+  const auto stat = ReadStat(pid);
+  if (!stat) return std::nullopt;
+  return ProcessIdentity{.pid = pid, .start_ticks = stat->start_ticks, .boot_id = BootId()};
+}
+
+bool IsAlive(const ProcessIdentity& identity) {
+  if (identity.pid <= 0 || identity.boot_id != BootId()) return false;
+  const auto stat = ReadStat(identity.pid);
+  return stat && stat->start_ticks == identity.start_ticks && !HasEnded(stat->state);
+}
+
+base::UniqueFd OpenPidFd(const ProcessIdentity& identity) {
+  base::UniqueFd fd(static_cast<int>(::syscall(SYS_pidfd_open, identity.pid, 0)));
+  // The descriptor is of whoever has the pid now: looked at after it was opened.
+  return IsAlive(identity) ? std::move(fd) : base::UniqueFd();
+}
+
+std::vector<pid_t> ProcessesWithEnv(const std::string& entry) {
+  std::vector<pid_t> pids;
+  const std::unique_ptr<DIR, int (*)(DIR*)> proc(::opendir("/proc"), ::closedir);
+  if (!proc) return pids;
+  while (const dirent* item = ::readdir(proc.get())) {  // NOLINT(concurrency-mt-unsafe)
+    pid_t pid = 0;
+    if (!absl::SimpleAtoi(item->d_name, &pid)) continue;
+    const auto environ = base::ReadFile(fmt::format("/proc/{}/environ", pid), kMaxEnvironBytes);
+    if (!environ.ok()) continue;
+    for (const absl::string_view value : absl::StrSplit(*environ, '\0')) {
+      if (base::ToStd(value) == entry) {
+        pids.push_back(pid);
+        break;
+      }
+    }
+  }
+  return pids;
+}
+
+void KillProcessTree(const ProcessIdentity& identity) {
+  if (!IsAlive(identity)) return;
+  ::kill(identity.pid, SIGSTOP);
+  const auto deadline = base::DeadlineIn(kKillTimeout);
+  bool has_live = true;
+  while (has_live && std::chrono::steady_clock::now() < deadline) {
+    has_live = false;
+    for (const pid_t pid : process::DescendantsOf(identity.pid)) {
+      const auto stat = ReadStat(pid);
+      if (!stat || HasEnded(stat->state)) continue;
+      has_live = true;
+      ::kill(pid, SIGKILL);
+    }
+    if (has_live) std::this_thread::sleep_for(kKillPause);
+  }
+  if (IsAlive(identity)) ::kill(identity.pid, SIGKILL);
+  while (IsAlive(identity) && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(kKillPause);
+  }
+}
+
+}  // namespace dstack::shim

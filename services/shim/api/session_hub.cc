@@ -1,0 +1,234 @@
+#include "services/shim/api/session_hub.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+#include <google/protobuf/util/message_differencer.h>
+#include <google/protobuf/util/time_util.h>
+
+#include "libs/base/macros.h"
+#include "libs/base/status.h"
+#include "libs/telemetry/log.h"
+
+namespace dstack::shim {
+namespace {
+
+using google::protobuf::util::TimeUtil;
+
+constexpr std::uint32_t kProtocolVersion = 1;
+constexpr std::chrono::seconds kHeartbeatInterval{5};
+constexpr std::chrono::seconds kBeatCheck{1};
+constexpr std::chrono::seconds kMetricsInterval{5};
+constexpr std::chrono::seconds kFactsInterval{30};
+constexpr std::chrono::hours kMaxGrace{24};
+
+absl::Status LeaseLost() {
+  return base::Error(
+      absl::StatusCode::kAborted, "LEASE_LOST", "another session drives this host now");
+}
+
+}  // namespace
+
+absl::StatusOr<StopRequest> ToStopRequest(const v1::StopPolicy& policy,
+                                          const std::string& message) {
+  const std::int64_t seconds = policy.grace().seconds();
+  const std::int32_t nanos = policy.grace().nanos();
+  const bool is_good = seconds >= 0 && nanos >= 0 && nanos < 1'000'000'000 &&
+                       seconds <= std::chrono::seconds(kMaxGrace).count();
+  if (!is_good) {
+    return base::InvalidField(
+        "stop_policy.grace",
+        fmt::format("{} s and {} ns must be between zero and one day", seconds, nanos));
+  }
+  return StopRequest{
+      .grace = std::chrono::milliseconds(TimeUtil::DurationToMilliseconds(policy.grace())),
+      .message = message};
+}
+
+SessionHub::SessionHub(IdentityStore& identity,
+                       TaskTable& table,
+                       StatusBoard& board,
+                       HostSource host,
+                       exec::TimedExecutor& executor,
+                       const base::Clock& clock)
+    : identity_(identity),
+      table_(table),
+      board_(board),
+      host_(std::move(host)),
+      executor_(executor),
+      clock_(clock),
+      shim_id_(identity.shim_id()),
+      epoch_(identity.epoch()) {}
+
+void SessionHub::Start() {
+  executor_.Post([this] {
+    facts_ = host_.facts();
+    Beat();
+    Measure();
+    executor_.PostAfter(kFactsInterval, [this] { CheckFacts(); });
+  });
+}
+
+void SessionHub::Stop() {
+  executor_.Post([this] {
+    is_stopped_ = true;
+    if (!current_) return;
+    board_.Detach(current_.get());
+    current_->End(
+        base::Error(absl::StatusCode::kUnavailable, "SHUTTING_DOWN", "the shim is stopping"));
+    current_.reset();
+    has_session_ = false;
+  });
+}
+
+void SessionHub::OnRequest(const std::shared_ptr<Session>& session, v1::SessionRequest request) {
+  executor_.Post([this, session, request = std::move(request)] { Handle(session, request); });
+}
+
+void SessionHub::OnEnded(const std::shared_ptr<Session>& session) {
+  executor_.Post([this, session] { Drop(session); });
+}
+
+void SessionHub::Drop(const std::shared_ptr<Session>& session) {
+  // Also one that never said hello.
+  board_.Detach(session.get());
+  if (current_ != session) return;
+  current_.reset();
+  has_session_ = false;
+  telemetry::Info("session ended");
+}
+
+void SessionHub::Handle(const std::shared_ptr<Session>& session,
+                        const v1::SessionRequest& request) {
+  if (is_stopped_) {
+    return session->End(
+        base::Error(absl::StatusCode::kUnavailable, "SHUTTING_DOWN", "the shim is stopping"));
+  }
+  if (request.has_hello() && current_ != session) return Greet(session, request.hello());
+  // The first message must be hello; a session that was replaced has no say any more.
+  if (current_ != session) {
+    return session->End(base::InvalidField("hello", "must be the first message of a session"));
+  }
+  switch (request.message_case()) {
+    case v1::SessionRequest::kSubmitTask:
+      Submit(session, request.submit_task());
+      break;
+    case v1::SessionRequest::kTerminateTask:
+      Terminate(session, request.terminate_task());
+      break;
+    case v1::SessionRequest::kRemoveTask:
+      Remove(session, request.remove_task());
+      break;
+    case v1::SessionRequest::kAckTask:
+      break;  // informative; the status of a task stays until its removal
+    default:
+      session->SendFailure("", base::InvalidField("message", "is not known to this version"));
+  }
+  session->ReadNext();
+}
+
+void SessionHub::Greet(const std::shared_ptr<Session>& session, const v1::ServerHello& hello) {
+  if (hello.protocol_version() < 1) {
+    return session->End(base::Error(
+        absl::StatusCode::kFailedPrecondition,
+        "VERSION_MISMATCH",
+        fmt::format("protocol version {} is not spoken here", hello.protocol_version())));
+  }
+  if (const absl::Status accepted = identity_.Accept(hello.server_id(), hello.epoch());
+      !accepted.ok()) {
+    telemetry::Warn("session refused",
+                    {{"replica_id", hello.replica_id().substr(0, 64)}, {"status", accepted}});
+    return session->End(accepted);
+  }
+  epoch_ = hello.epoch();
+  telemetry::Info("session opened",
+                  {{"replica_id", hello.replica_id().substr(0, 64)}, {"epoch", hello.epoch()}});
+  Replace(session);
+  v1::SessionResponse message;
+  auto* answer = message.mutable_hello();
+  answer->set_protocol_version(std::min(hello.protocol_version(), kProtocolVersion));
+  answer->set_shim_id(shim_id_);
+  *answer->mutable_facts() = facts_;
+  const bool is_docker = facts_.container_runtime() == v1::CONTAINER_RUNTIME_DOCKER;
+  answer->mutable_capabilities()->set_has_images(is_docker);
+  answer->mutable_capabilities()->set_has_mounts(is_docker);
+  answer->mutable_capabilities()->set_has_privileged(is_docker &&
+                                                     facts_.missing_capabilities().empty());
+  *answer->mutable_heartbeat_interval() = TimeUtil::SecondsToDuration(kHeartbeatInterval.count());
+  session->Send(std::move(message));
+  board_.Attach(session.get());
+  session->ReadNext();
+}
+
+void SessionHub::Replace(const std::shared_ptr<Session>& session) {
+  if (current_) {
+    board_.Detach(current_.get());
+    current_->End(LeaseLost());
+  }
+  current_ = session;
+  has_session_ = true;
+}
+
+void SessionHub::Submit(const std::shared_ptr<Session>& session,
+                        const v1::SubmitTaskCommand& command) {
+  const std::string task_id = command.spec().task_id();
+  table_.Submit(command.spec(), [this, session, task_id](const absl::Status& status) {
+    if (!status.ok()) return session->SendFailure(task_id.substr(0, 64), status);
+    // For a task that was there before: the answer of a repeated command.
+    if (const auto known = board_.Get(task_id)) session->OnStatus(*known);
+  });
+}
+
+void SessionHub::Terminate(const std::shared_ptr<Session>& session,
+                           const v1::TerminateTaskCommand& command) {
+  const std::string task_id = command.task_id();
+  auto request = ToStopRequest(command.stop_policy(), command.message());
+  if (!request.ok()) return session->SendFailure(task_id, request.status());
+  table_.Terminate(task_id,
+                   *std::move(request),
+                   [session, task_id](const absl::StatusOr<v1::TaskStatus>& status) {
+                     if (!status.ok()) return session->SendFailure(task_id, status.status());
+                     session->OnStatus(*status);
+                   });
+}
+
+void SessionHub::Remove(const std::shared_ptr<Session>& session,
+                        const v1::RemoveTaskCommand& command) {
+  const std::string task_id = command.task_id();
+  if (!board_.Get(task_id)) return session->OnRemoved(task_id);
+  table_.Remove(task_id, [session, task_id](const absl::Status& status) {
+    // Success is told by the board.
+    if (!status.ok()) session->SendFailure(task_id, status);
+  });
+}
+
+void SessionHub::Beat() {
+  if (is_stopped_) return;
+  // The check rounds up, so that the silence stays below the announced interval.
+  if (current_) current_->BeatIfSilent(kHeartbeatInterval - kBeatCheck);
+  executor_.PostAfter(kBeatCheck, [this] { Beat(); });
+}
+
+void SessionHub::Measure() {
+  if (is_stopped_) return;
+  // Taken also without a session: the processor's share is measured since the last sample.
+  v1::SessionResponse message;
+  *message.mutable_host_metrics() = host_.metrics();
+  if (current_) current_->Send(std::move(message));
+  executor_.PostAfter(kMetricsInterval, [this] { Measure(); });
+}
+
+void SessionHub::CheckFacts() {
+  if (is_stopped_) return;
+  v1::HostFacts facts = host_.facts();
+  if (!google::protobuf::util::MessageDifferencer::Equals(facts, facts_)) {
+    facts_ = facts;
+    v1::SessionResponse message;
+    *message.mutable_host_facts() = std::move(facts);
+    if (current_) current_->Send(std::move(message));
+  }
+  executor_.PostAfter(kFactsInterval, [this] { CheckFacts(); });
+}
+
+}  // namespace dstack::shim
