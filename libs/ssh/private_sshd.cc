@@ -69,8 +69,10 @@ bool RunsWithConfig(pid_t pid, const std::string& config) {
 
 }  // namespace
 
-PrivateSshd::PrivateSshd(std::string directory)
-    : directory_(std::move(directory)), user_(CurrentUser()) {}
+PrivateSshd::PrivateSshd(std::string directory, std::string extra_config)
+    : directory_(std::move(directory)),
+      extra_config_(std::move(extra_config)),
+      user_(CurrentUser()) {}
 
 PrivateSshd::~PrivateSshd() {
   if (child_.has_value()) child_->Detach();
@@ -122,7 +124,7 @@ absl::Status PrivateSshd::WriteConfig() {
       fmt::arg("dir", directory_),
       fmt::arg("pam", uses_pam ? "yes" : "no"));
   RETURN_IF_ERROR(base::WriteFileAtomic(Path("port"), fmt::format("{}\n", port_), 0600));
-  return base::WriteFileAtomic(Path("sshd_config"), config, 0600);
+  return base::WriteFileAtomic(Path("sshd_config"), config + extra_config_, 0600);
 }
 
 bool PrivateSshd::FindRunning() {

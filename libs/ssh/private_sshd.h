@@ -17,8 +17,8 @@ namespace dstack::ssh {
 // process ends and is found again by the next one. Not thread-safe, blocking.
 class PrivateSshd {
  public:
-  // `directory` is made with mode 0700.
-  explicit PrivateSshd(std::string directory);
+  // `directory` is made with mode 0700. `extra_config` is appended to the configuration as it is.
+  explicit PrivateSshd(std::string directory, std::string extra_config = "");
   // Leaves it running.
   ~PrivateSshd();
   PrivateSshd(const PrivateSshd&) = delete;
@@ -50,6 +50,7 @@ class PrivateSshd {
   absl::Status Start();
 
   std::string directory_;
+  std::string extra_config_;
   std::uint16_t port_ = 0;
   std::string host_key_;
   std::string user_;

@@ -24,6 +24,8 @@ class MiniSshd {
   const std::string& host_key() const { return sshd_.host_key(); }
   const base::Secret& private_key() const { return key_.private_key; }
   const std::string& public_key() const { return key_.public_key; }
+  // HOME of its sessions.
+  std::string home() const { return dir_.Path("home"); }
 
   // Ends listener and connections; Start() brings it back on the same port.
   void Kill();

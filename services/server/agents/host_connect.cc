@@ -37,6 +37,7 @@ InstallRequest HostDriver::MakeInstallRequest() const {
   InstallRequest request;
   if (IsLocal()) {
     // Its private sshd has the key already; the user's own authorized_keys is left alone.
+    request.is_local = true;
     request.env = services_.options.local_host->shim_env;
   } else {
     request.public_key = connection_.project_public_key;
@@ -216,13 +217,17 @@ void HostDriver::Disconnect() {
 void HostDriver::OnConnectionFailed(const absl::Status& status, bool is_hopeless) {
   Disconnect();
   if (stop_.stop_requested()) return;
-  telemetry::Warn("a host cannot be reached",
-                  {{"instance_id", instance_.id}, {"host", instance_.hostname}, {"error", status}});
+  // The same reason again is no news.
+  const std::string message(base::Message(status));
+  const bool is_news = message != last_failure_;
+  last_failure_ = message;
+  telemetry::Log(is_news ? telemetry::Level::kWarning : telemetry::Level::kDebug,
+                 "a host cannot be reached",
+                 {{"instance_id", instance_.id}, {"host", instance_.hostname}, {"error", status}});
   ScheduleConnect(connect_backoff_.Next());
   if (!WasSetUp()) {
     GiveUpIfOverdue(status, is_hopeless);
   } else {
-    const std::string message(base::Message(status));
     UpdateInstance([&message](Instance& instance) {
       return std::exchange(instance.status_message, message) != message;
     });

@@ -229,6 +229,7 @@ void HostDriver::OnSyncDone() {
   state_ = State::kReady;
   is_ready_ = true;
   broken_since_.reset();
+  last_failure_.clear();
   connect_backoff_.Reset();
   StoreFacts();
   if (state_ != State::kReady) return;

@@ -128,6 +128,7 @@ class HostDriver final : private JobHost, private ShimSession::Events {
   std::optional<base::MonotonicTime> leaving_since_;
   bool is_leave_watched_ = false;
   bool has_attempted_ = false;
+  std::string last_failure_;
   shim::v1::HostFacts facts_;
   bool has_privileged_ = false;
 

@@ -47,42 +47,6 @@ class FakeInstaller final : public HostInstaller {
   const std::string socket_;
 };
 
-// Only the keys of users are asked for.
-class FakeIdentities final : public IdentityStore {
- public:
-  absl::StatusOr<SshKeyPair> LoadUserKey(const UserId&) override {
-    return SshKeyPair{"ssh-ed25519 user", base::Secret("")};
-  }
-  absl::StatusOr<User> FindByToken(const base::Secret&) override { return No(); }
-  absl::StatusOr<User> CreateUser(const std::string&,
-                                  GlobalRole,
-                                  const base::Secret&,
-                                  const SshKeyPair&) override {
-    return No();
-  }
-  absl::StatusOr<std::vector<User>> ListUsers(std::uint32_t, const std::string&) override {
-    return No();
-  }
-  absl::Status EnsureToken(const UserId&, const base::Secret&) override { return No(); }
-  absl::StatusOr<User> FindUser(const std::string&) override { return No(); }
-  absl::StatusOr<Project> CreateProject(const std::string&,
-                                        const User&,
-                                        const SshKeyPair&) override {
-    return No();
-  }
-  absl::StatusOr<Project> LoadProject(const std::string&) override { return No(); }
-  absl::StatusOr<ProjectRole> RoleOf(const UserId&, const ProjectId&) override { return No(); }
-  absl::StatusOr<std::vector<Project>> ListProjects(const User&,
-                                                    std::uint32_t,
-                                                    const std::string&) override {
-    return No();
-  }
-  absl::StatusOr<std::string> ServerId() override { return No(); }
-
- private:
-  static absl::Status No() { return absl::UnimplementedError("not needed by drivers"); }
-};
-
 const InstanceId kHost("host-1");
 
 struct Fixture {
@@ -91,7 +55,7 @@ struct Fixture {
   fakes::MemoryHosts hosts;
   fakes::MemoryLogs logs;
   fakes::MemoryFiles files;
-  FakeIdentities identities;
+  fakes::MemoryIdentities identities;
   DirectTransports transports;
   FakeInstaller installer{host.shim_socket()};
   base::RealClock clock;

@@ -71,7 +71,7 @@ struct AgentInstaller::Probe {
   bool has_shim = false;
   bool has_runner = false;
   bool has_ssh = false;
-  bool has_gzip = false;
+  bool wants_gzip = false;
   bool has_systemd = false;
 };
 
@@ -105,7 +105,7 @@ absl::StatusOr<AgentInstaller::Probe> AgentInstaller::ProbeHost(HostTransport& t
   probe.has_shim = values.count("has_shim") > 0;
   probe.has_runner = values.count("has_runner") > 0;
   probe.has_ssh = values.count("has_ssh") > 0;
-  probe.has_gzip = values.count("has_gzip") > 0;
+  probe.wants_gzip = !request.is_local && values.count("has_gzip") > 0;
   probe.has_systemd = values.count("has_systemd") > 0;
   if (probe.platform != kPlatform) {
     return absl::FailedPreconditionError(base::ToAbsl(
@@ -124,7 +124,7 @@ absl::Status AgentInstaller::Upload(HostTransport& transport,
                                     const AgentFile& file,
                                     const Probe& probe,
                                     std::stop_token stop) {
-  std::string content = probe.has_gzip ? Gzip(file.content) : "";
+  std::string content = probe.wants_gzip ? Gzip(file.content) : "";
   const bool is_packed = !content.empty();
   if (!is_packed) content = file.content;
   const char* script = file.name == "ssh" ? scripts::kUploadTree : scripts::kUpload;

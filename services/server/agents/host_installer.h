@@ -18,6 +18,8 @@ struct InstallRequest {
   std::string public_key;
   // For the shim's process.
   std::vector<std::pair<std::string, std::string>> env;
+  // Files are compressed for the way; pointless where the way is this machine's loopback.
+  bool is_local = false;
 };
 
 // Puts the agents on a host and keeps the shim running. Thread-safe, blocking.

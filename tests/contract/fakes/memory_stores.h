@@ -127,4 +127,42 @@ class MemoryFiles final : public FileStore {
   std::map<std::string, std::string> files_ GUARDED_BY(mutex_);
 };
 
+// Only the keys of users are asked for.
+class MemoryIdentities final : public IdentityStore {
+ public:
+  absl::StatusOr<SshKeyPair> LoadUserKey(const UserId&) override {
+    return SshKeyPair{"ssh-ed25519 user", base::Secret("")};
+  }
+  absl::StatusOr<User> FindByToken(const base::Secret&) override { return No(); }
+  absl::StatusOr<User> CreateUser(const std::string&,
+                                  api::v1::GlobalRole,
+                                  const base::Secret&,
+                                  const SshKeyPair&) override {
+    return No();
+  }
+  absl::StatusOr<std::vector<User>> ListUsers(std::uint32_t, const std::string&) override {
+    return No();
+  }
+  absl::Status EnsureToken(const UserId&, const base::Secret&) override { return No(); }
+  absl::StatusOr<User> FindUser(const std::string&) override { return No(); }
+  absl::StatusOr<Project> CreateProject(const std::string&,
+                                        const User&,
+                                        const SshKeyPair&) override {
+    return No();
+  }
+  absl::StatusOr<Project> LoadProject(const std::string&) override { return No(); }
+  absl::StatusOr<api::v1::ProjectRole> RoleOf(const UserId&, const ProjectId&) override {
+    return No();
+  }
+  absl::StatusOr<std::vector<Project>> ListProjects(const User&,
+                                                    std::uint32_t,
+                                                    const std::string&) override {
+    return No();
+  }
+  absl::StatusOr<std::string> ServerId() override { return No(); }
+
+ private:
+  static absl::Status No() { return absl::UnimplementedError("not needed by drivers"); }
+};
+
 }  // namespace dstack::server::fakes
