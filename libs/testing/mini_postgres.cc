@@ -52,7 +52,7 @@ std::string InitializedData() {
   const base::UniqueFd lock(
       open((directory + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   flock(lock.get(), LOCK_EX);
-  auto cluster = db::PostgresCluster::At(directory);
+  auto cluster = server::PostgresCluster::At(directory);
   MustBeOk(cluster.status(), "cluster");
   MustBeOk(cluster->EnsureData(), "initdb");
   return cluster->data_directory();
@@ -70,9 +70,9 @@ MiniPostgres::MiniPostgres() {
   const std::string data = InitializedData();
   MustBeOk(process::RunChecked({"cp", "-a", "--reflink=auto", data, directory_.path()}, 60s).status(),
            "copy of the data directory");
-  auto cluster = db::PostgresCluster::At(directory_.path());
+  auto cluster = server::PostgresCluster::At(directory_.path());
   MustBeOk(cluster.status(), "cluster");
-  cluster_ = std::make_unique<db::PostgresCluster>(*std::move(cluster));
+  cluster_ = std::make_unique<server::PostgresCluster>(*std::move(cluster));
   Start();
 }
 

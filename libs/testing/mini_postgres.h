@@ -8,7 +8,7 @@
 
 #include <absl/status/status.h>
 
-#include "libs/db/postgres_cluster.h"
+#include "services/server/database/postgres_cluster.h"
 #include "libs/process/subprocess.h"
 #include "libs/testing/temp_dir.h"
 
@@ -38,7 +38,7 @@ class MiniPostgres {
 
   std::recursive_mutex mutex_;
   TempDir directory_;
-  std::unique_ptr<db::PostgresCluster> cluster_;
+  std::unique_ptr<server::PostgresCluster> cluster_;
   std::unique_ptr<process::Subprocess> server_;
   std::map<std::string, std::string> templates_;  // schema → database
   int last_number_ = 0;

@@ -1,4 +1,4 @@
-#include "libs/db/postgres_cluster.h"
+#include "services/server/database/postgres_cluster.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -21,7 +21,7 @@
 
 #include "libs/base/status.h"
 
-namespace dstack::db {
+namespace dstack::server {
 namespace {
 
 using namespace std::chrono_literals;
@@ -240,4 +240,4 @@ absl::Status PostgresCluster::NotReady() const {
                                  LogTail(data_)));
 }
 
-}  // namespace dstack::db
+}  // namespace dstack::server

@@ -17,7 +17,7 @@
 
 // The files and the process of one PostgreSQL cluster that belongs to us. It listens on a Unix
 // socket only.
-namespace dstack::db {
+namespace dstack::server {
 
 // User that PostgreSQL runs as: ours, or an unprivileged one when we are root, because postgres
 // refuses to run as root. Absent: ours.
@@ -89,4 +89,4 @@ class PostgresCluster {
   std::shared_ptr<base::UniqueFd> socket_directory_;
 };
 
-}  // namespace dstack::db
+}  // namespace dstack::server
