@@ -1,10 +1,10 @@
 #include "services/server/host_side.h"
 
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
-
 #include <array>
 #include <utility>
+
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
 
 #include "libs/base/random.h"
 #include "libs/base/status.h"
@@ -27,6 +27,14 @@ base::Secret DeriveKey(const base::Secret& master_key, const std::string& purpos
   return base::Secret(std::string(reinterpret_cast<const char*>(digest.data()), length));
 }
 
+namespace {
+
+// Name of an installation's directory on its hosts: 12 digits of the id tell installations apart, and paths of
+// sockets below it stay short.
+std::string DirectoryName(const std::string& server_id) { return server_id.substr(0, 13); }
+
+}  // namespace
+
 struct HostSide::Parts {
   explicit Parts(AgentBundle::Paths paths) : bundle(std::move(paths)) {}
 
@@ -37,12 +45,13 @@ struct HostSide::Parts {
   std::unique_ptr<HostClaimer> claimer;
 };
 
-absl::StatusOr<std::unique_ptr<HostSide>> HostSide::Start(ControlPlane& plane, const Settings& settings) {
+absl::StatusOr<std::unique_ptr<HostSide>> HostSide::Start(ControlPlane& plane,
+                                                          const Settings& settings) {
   auto parts = std::make_unique<Parts>(settings.agents);
   ASSIGN_OR_RETURN(parts->transports, SshTransports::Create());
   parts->installer = std::make_unique<AgentInstaller>(
       parts->bundle,
-      AgentInstaller::Options{.server_id = plane.server_id(), .base_image = settings.base_image});
+      AgentInstaller::Options{.server_id = DirectoryName(plane.server_id()), .base_image = settings.base_image});
   HostClaimer::Options options;
   options.agents.server_id = plane.server_id();
   options.agents.replica_id = settings.replica_id;
