@@ -87,6 +87,8 @@ void ServeCore::OnStatus(const v1::JobStatus& status) {
   status_ = status;
   // The archives are unpacked and not needed again.
   if (status_.state() == v1::JOB_STATE_RUNNING) base::RemoveAll(dir_.Files()).IgnoreError();
+  // An earlier process died between the mark and its message to the supervisor.
+  if (status_.state() == v1::JOB_STATE_FINISHED && base::Exists(dir_.EndAcked())) TellEnd();
   if (session_ == nullptr) return;
   v1::SessionResponse response;
   *response.mutable_job_status() = status_;
@@ -289,6 +291,7 @@ void ServeCore::NoteAcked(const v1::LogPosition& position) {
 }
 
 void ServeCore::SaveAcked() {
+  if (acked_.empty()) return;
   control::AckedRecord record;
   for (const auto& [source, sequence] : acked_) {
     v1::LogPosition* position = record.add_positions();
@@ -305,10 +308,14 @@ void ServeCore::OnAckEnd() {
   if (!marked.ok()) telemetry::Error("end not marked", {{"error", marked}});
   SaveAcked();
   FAILPOINT("runner.after_end_acked");
+  DropSession(absl::OkStatus());
+  TellEnd();
+}
+
+void ServeCore::TellEnd() {
   control::ToSupervisor message;
   message.mutable_end_acked();
   supervisor_.Tell(message);
-  DropSession(absl::OkStatus());
   on_end_();
 }
 

@@ -67,6 +67,7 @@ class ServeCore {
   void OnUnpacked(const absl::Status& status, const std::string& lines);
   void OnAckLogs(const v1::LogPosition& position);
   void OnAckEnd();
+  void TellEnd();
   void NoteAcked(const v1::LogPosition& position);
   void SaveAcked();
 

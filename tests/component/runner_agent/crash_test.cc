@@ -156,6 +156,15 @@ TEST_CASE("serve dies between the job's file and its message: the job starts") {
   CHECK(f.Finish().exit_status() == 0);
 }
 
+TEST_CASE("serve dies right after it marked the end: the runner leaves all the same") {
+  Fixture f;
+  f.runner.env = {"DSTACK_FAILPOINTS=runner.after_end_acked=crash"};
+  f.Run(MakeShellJob("exit 2"));
+  f.Finish();
+  f.client->AckEnd();
+  CHECK(f.runner.Wait().code == 2);
+}
+
 TEST_CASE("two supervisors of one task exclude each other") {
   Fixture f;
   f.runner.Start();
