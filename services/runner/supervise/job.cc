@@ -30,6 +30,7 @@ constexpr int kKillRounds = 100;
 // All writers are gone by then; the kernel hands over the rest within moments.
 constexpr std::chrono::seconds kDrainLimit{1};
 constexpr std::chrono::seconds kDefaultStopDuration{10};
+constexpr std::chrono::milliseconds kHangUpProbe{20};
 
 std::chrono::nanoseconds ToChrono(const google::protobuf::Duration& duration) {
   // Durations beyond a century would overflow.
@@ -57,6 +58,7 @@ Job::Job(Context context)
 
 Job::~Job() {
   c_.loop.Cancel(&kill_timer_);
+  c_.loop.Cancel(&hang_up_timer_);
   c_.loop.Cancel(&limit_timer_);
   c_.loop.Cancel(&drain_timer_);
 }
@@ -73,6 +75,7 @@ void Job::Start(const v1::JobSpec& spec) {
   if (!launched.ok()) return FailStart(launched.status());
   FAILPOINT("runner.after_exec");
   phase_ = Phase::kRunning;
+  is_interactive_shell_ = spec.command_size() > 2 && spec.command(1) == "-i";
   pid_ = launched->pid;
   holder_pid_ = launched->holder_pid;
   holder_ = std::move(launched->holder);
@@ -157,8 +160,26 @@ void Job::Stop(std::chrono::nanoseconds grace, v1::FinishReason reason) {
     SignalAll(processes, SIGTERM);
     SignalAll(processes, SIGCONT);
     c_.board.Apply(JobEvent::kStop).IgnoreError();
+    if (is_interactive_shell_) {
+      told_to_end_ = {processes.begin(), processes.end()};
+      told_to_end_.erase(pid_);
+      HangUpShellWhenAlone();
+    }
   }
   KillAt(base::DeadlineAfter(std::chrono::steady_clock::now(), grace));
+}
+
+// An interactive shell ignores SIGTERM: a loop in it would go on with the next command until the
+// grace is over. Once the commands that ran at the stop have ended, each in its own time, nothing
+// of theirs is cut short by ending it. A poll: nobody tells of the end of another process's child.
+void Job::HangUpShellWhenAlone() {
+  if (phase_ != Phase::kRunning) return;
+  for (const pid_t pid : Processes()) {
+    if (!told_to_end_.contains(pid)) continue;
+    hang_up_timer_ = c_.loop.After(kHangUpProbe, [this] { HangUpShellWhenAlone(); });
+    return;
+  }
+  SignalAll({pid_}, SIGHUP);
 }
 
 void Job::KillAt(std::chrono::steady_clock::time_point when) {

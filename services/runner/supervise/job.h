@@ -72,6 +72,7 @@ class Job {
   void CleanUp();
   void Drain();
   void Finish();
+  void HangUpShellWhenAlone();
   void KillAt(std::chrono::steady_clock::time_point when);
   void KillRound();
   std::vector<pid_t> Processes() const;
@@ -85,10 +86,15 @@ class Job {
   pid_t holder_pid_ = -1;
   base::UniqueFd holder_;  // see Launched
   control::ExitRecord record_;
+  // The command is `<shell> -i ...`.
+  bool is_interactive_shell_ = false;
+  // What got SIGTERM besides the command itself.
+  std::set<pid_t> told_to_end_;
   v1::FinishReason stop_reason_ = v1::FINISH_REASON_UNSPECIFIED;
   std::chrono::steady_clock::time_point kill_at_ = base::kNoDeadline;
   int kill_rounds_ = 0;
   EventLoop::TimerId kill_timer_ = EventLoop::kNoTimer;
+  EventLoop::TimerId hang_up_timer_ = EventLoop::kNoTimer;
   EventLoop::TimerId limit_timer_ = EventLoop::kNoTimer;
   EventLoop::TimerId drain_timer_ = EventLoop::kNoTimer;
 };

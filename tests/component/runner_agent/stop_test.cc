@@ -53,6 +53,25 @@ TEST_CASE("stop kills what ignores SIGTERM, daemons included") {
   CHECK(std::chrono::steady_clock::now() - before >= 300ms);
 }
 
+TEST_CASE("a loop in an interactive shell ends with the command that ran in it") {
+  Fixture f;
+  v1::JobSpec job = MakeShellJob("");
+  job.clear_command();
+  for (const char* word : {"/bin/bash", "-i", "-c"}) job.add_command(word);
+  // The first round takes its time to end, which the stop must leave to it.
+  job.add_command(
+      "while :; do sh -c 'trap \"sleep 0.2; echo bye; exit\" TERM; echo ready; while :; do sleep "
+      "0.01; done'; done");
+  f.Run(job);
+  f.client->AwaitText(LOG_SOURCE_JOB, "ready");
+  const auto before = std::chrono::steady_clock::now();
+  f.client->StopJob(600);
+  const v1::JobStatus status = f.Finish();
+  CHECK(status.finish_reason() == v1::FINISH_REASON_STOPPED);
+  CHECK(std::chrono::steady_clock::now() - before < 60s);
+  CHECK(f.store.text[LOG_SOURCE_JOB].find("bye\n") != std::string::npos);
+}
+
 TEST_CASE("a second stop can only make the end come sooner") {
   Fixture f;
   f.Run(MakeShellJob("trap '' TERM; echo ready; while :; do sleep 0.1; done"));
