@@ -23,8 +23,9 @@ using namespace std::chrono_literals;
 
 const std::vector<std::pair<std::string, std::string>>& Settings() {
   static const std::vector<std::pair<std::string, std::string>> settings = {
+      // Survives a kill of the server, not of the machine.
       {"fsync", "off"},
-      {"synchronous_commit", "off"},
+      {"synchronous_commit", "on"},
       {"full_page_writes", "off"},
       {"wal_level", "minimal"},
       {"max_wal_senders", "0"},
