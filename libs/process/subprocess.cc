@@ -284,7 +284,7 @@ absl::Status CheckArguments(const std::vector<std::string>& argv, const Options&
     return base::Invalid("an environment variable contains a NUL byte");
   }
   for (const auto& [ours, theirs] : options.inherit_fds) {
-    if (ours < 0 || theirs < kFirstFreeFd) {
+    if (ours < 0 || theirs < STDOUT_FILENO) {
       return base::Invalid(fmt::format("descriptor {} cannot become {}", ours, theirs));
     }
   }

@@ -56,7 +56,8 @@ struct Options {
   // A session of its own, so that a signal to the group reaches the whole tree and none of ours.
   // Without it the child still leads a process group of its own.
   bool new_session = true;
-  // Further descriptors: {ours, number in the child}. Nothing else above 2 is inherited.
+  // Further descriptors: {ours, number in the child}; 1 and 2 replace what the modes above say.
+  // Nothing else above 2 is inherited.
   std::vector<std::pair<int, int>> inherit_fds;
   // When set, the child runs as this user and group (through setpriv(1), which must exist), with
   // the supplementary groups dropped. We must be root.

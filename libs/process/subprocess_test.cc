@@ -166,6 +166,18 @@ TEST_CASE("only named descriptors are inherited") {
   CHECK(std::count(result.stdout_text.begin(), result.stdout_text.end(), '\n') == 5);
 }
 
+TEST_CASE("both outputs may go to one descriptor of ours") {
+  auto pipe = base::MakePipe();
+  REQUIRE(pipe.ok());
+  const int fd = pipe->write.get();
+  auto child =
+      Subprocess::Start(Shell("echo out; echo err >&2"), {.inherit_fds = {{fd, 1}, {fd, 2}}});
+  REQUIRE(child.ok());
+  REQUIRE(child->WaitUntil(base::DeadlineIn(std::chrono::seconds(10))).ok());
+  char buffer[16];
+  CHECK(*base::ReadSome(pipe->read.get(), buffer, sizeof(buffer)) == 8);
+}
+
 TEST_CASE("inherited descriptors may trade places") {
   auto first = base::MakePipe();
   auto second = base::MakePipe();

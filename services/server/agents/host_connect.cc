@@ -22,7 +22,8 @@ constexpr double kFirstRetryMs = 100;
 // The shim refuses this server for good, or refuses its epoch.
 bool IsRefusal(const absl::Status& status) {
   const std::string reason = base::Reason(status);
-  return reason == "VERSION_MISMATCH" || status.code() == absl::StatusCode::kPermissionDenied;
+  return reason == "VERSION_MISMATCH" || absl::IsPermissionDenied(status) ||
+         absl::IsInvalidArgument(status);
 }
 
 }  // namespace

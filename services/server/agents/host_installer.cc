@@ -5,6 +5,7 @@
 #include <zlib.h>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "fmt/format.h"
 #include "libs/base/status.h"
@@ -191,7 +192,8 @@ std::string AgentInstaller::Diagnose(HostTransport& transport) {
                                 kScriptTimeout,
                                 std::nullopt,
                                 {});
-  return output.ok() ? std::string(absl::StripAsciiWhitespace(*output)) : "";
+  if (!output.ok()) return "";
+  return absl::StrReplaceAll(absl::StripAsciiWhitespace(*output), {{"\n", " | "}});
 }
 
 absl::Status AgentInstaller::Uninstall(HostTransport& transport,
