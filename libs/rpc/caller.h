@@ -15,8 +15,8 @@ struct Identity {
 
 // One call as its handler sees it. A value: it may outlive the call.
 struct Caller {
-  // From metadata `x-request-id`, otherwise made by the server. Returned to the client under the same key and part of
-  // every log line about the call.
+  // From metadata `x-request-id`, otherwise made by the server. Returned to the client under the
+  // same key and part of every log line about the call.
   std::string request_id;
   // Address as gRPC names it, for example "ipv4:127.0.0.1:51234".
   std::string peer;

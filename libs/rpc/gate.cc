@@ -1,9 +1,9 @@
 #include "libs/rpc/gate.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "libs/base/status.h"
 #include "libs/base/uuid.h"
@@ -28,7 +28,8 @@ std::string_view Lookup(const grpc::ServerContextBase& context, const char* key)
 // Only what can go into a log line and a header as it is.
 bool IsRequestId(std::string_view text) {
   if (text.empty() || text.size() > kMaxRequestIdLength) return false;
-  return std::all_of(text.begin(), text.end(), [](unsigned char c) { return c > 0x20 && c < 0x7F; });
+  return std::all_of(
+      text.begin(), text.end(), [](unsigned char c) { return c > 0x20 && c < 0x7F; });
 }
 
 bool StartsWithBearer(std::string_view text) {
@@ -49,20 +50,24 @@ base::Secret BearerToken(std::string_view header) {
 }
 
 bool IsDefect(const absl::Status& status) {
-  return status.code() == absl::StatusCode::kInternal || status.code() == absl::StatusCode::kUnknown ||
+  return status.code() == absl::StatusCode::kInternal ||
+         status.code() == absl::StatusCode::kUnknown ||
          status.code() == absl::StatusCode::kDataLoss;
 }
 
-void LogFailure(const Method& method, const Gate::Admission& admission, const absl::Status& status) {
-  const auto fields = std::initializer_list<telemetry::Field>{
-      {"method", method.name},
-      {"request_id", admission.caller.request_id},
-      {"user", admission.caller.identity.user_name},
-      {"peer", admission.caller.peer},
-      {"error", status}};
+void LogFailure(const Method& method,
+                const Gate::Admission& admission,
+                const absl::Status& status) {
+  const auto fields =
+      std::initializer_list<telemetry::Field>{{"method", method.name},
+                                              {"request_id", admission.caller.request_id},
+                                              {"user", admission.caller.identity.user_name},
+                                              {"peer", admission.caller.peer},
+                                              {"error", status}};
   if (IsDefect(status)) {
     telemetry::Error("rpc failed", fields);
-  } else if (status.code() == absl::StatusCode::kUnavailable && base::Reason(status) != "SHUTTING_DOWN") {
+  } else if (status.code() == absl::StatusCode::kUnavailable &&
+             base::Reason(status) != "SHUTTING_DOWN") {
     telemetry::Warn("rpc failed", fields);
   } else {
     // The caller's mistakes and wishes are no news for the operator.
@@ -104,14 +109,17 @@ absl::Status Gate::Authenticate(const Method& method, Admission& admission) {
   return absl::OkStatus();
 }
 
-grpc::Status Gate::Conclude(const Method& method, const Admission& admission, const absl::Status& status) {
+grpc::Status Gate::Conclude(const Method& method,
+                            const Admission& admission,
+                            const absl::Status& status) {
   const std::string method_name(method.name);
   metrics_
       .Counter("dstack_server_rpcs_total",
                "Calls that have ended, by method and canonical code",
                {{"method", method_name}, {"code", std::string(base::CodeName(status.code()))}})
       .Increment();
-  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - admission.started_at;
+  const std::chrono::duration<double> elapsed =
+      std::chrono::steady_clock::now() - admission.started_at;
   metrics_
       .Histogram("dstack_server_rpc_duration_seconds",
                  "Time from the arrival of a call to its answer",
@@ -121,14 +129,17 @@ grpc::Status Gate::Conclude(const Method& method, const Admission& admission, co
   if (status.ok()) return grpc::Status::OK;
   LogFailure(method, admission, status);
   if (!IsDefect(status)) return ToGrpc(status);
-  return ToGrpc(base::Error(
-      absl::StatusCode::kInternal,
-      "INTERNAL",
-      fmt::format("internal error; the server's log has it under request id {}", admission.caller.request_id),
-      {{"request_id", admission.caller.request_id}}));
+  return ToGrpc(
+      base::Error(absl::StatusCode::kInternal,
+                  "INTERNAL",
+                  fmt::format("internal error; the server's log has it under request id {}",
+                              admission.caller.request_id),
+                  {{"request_id", admission.caller.request_id}}));
 }
 
-grpc::Status Gate::Serve(grpc::ServerContextBase& context, const Method& method, const Handler& handler) {
+grpc::Status Gate::Serve(grpc::ServerContextBase& context,
+                         const Method& method,
+                         const Handler& handler) {
   Admission admission = Admit(context, method);
   absl::Status status = Authenticate(method, admission);
   if (status.ok()) status = handler(admission.caller);

@@ -1,11 +1,12 @@
 #include "libs/rpc/gate.h"
 
-#include <grpcpp/grpcpp.h>
-
-#include <catch2/catch.hpp>
 #include <string>
 
+#include <catch2/catch.hpp>
+#include <grpcpp/grpcpp.h>
+
 #include "dstack/api/v1/server_service.grpc.pb.h"
+
 #include "libs/base/status.h"
 #include "libs/rpc/channel.h"
 #include "libs/rpc/status_mapping.h"

@@ -1,18 +1,18 @@
 #include "libs/rpc/http_front.h"
 
-#include <sys/socket.h>
-
 #include <atomic>
+#include <chrono>
+#include <optional>
+#include <thread>
+#include <utility>
+
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
-#include <chrono>
-#include <optional>
-#include <thread>
-#include <utility>
+#include <sys/socket.h>
 
 #include "libs/base/version.h"
 #include "libs/exec/thread_pool.h"
@@ -54,9 +54,11 @@ class Session : public std::enable_shared_from_this<Session> {
     parser_->header_limit(kMaxHeadBytes);
     parser_->body_limit(kMaxBodyBytes);
     stream_.expires_after(kTimeout);
-    http::async_read(stream_, buffer_, *parser_, [self = shared_from_this()](beast::error_code error, std::size_t) {
-      self->OnRead(error);
-    });
+    http::async_read(
+        stream_,
+        buffer_,
+        *parser_,
+        [self = shared_from_this()](beast::error_code error, std::size_t) { self->OnRead(error); });
   }
 
  private:
@@ -91,14 +93,15 @@ class Session : public std::enable_shared_from_this<Session> {
     response_.content_length(response.body.size());
     if (!is_head) response_.body() = std::move(response.body);
     stream_.expires_after(kTimeout);
-    http::async_write(stream_, response_, [self = shared_from_this()](beast::error_code error, std::size_t) {
-      if (error) return;
-      if (self->response_.keep_alive()) {
-        self->Read();
-      } else {
-        self->stream_.socket().shutdown(tcp::socket::shutdown_send, error);
-      }
-    });
+    http::async_write(
+        stream_, response_, [self = shared_from_this()](beast::error_code error, std::size_t) {
+          if (error) return;
+          if (self->response_.keep_alive()) {
+            self->Read();
+          } else {
+            self->stream_.socket().shutdown(tcp::socket::shutdown_send, error);
+          }
+        });
   }
 
   beast::tcp_stream stream_;
@@ -144,7 +147,8 @@ class HttpFront::State {
   std::atomic<std::size_t> count_{0};
   // After what its sessions refer to, so that they go first.
   asio::io_context context_{1};
-  asio::executor_work_guard<asio::io_context::executor_type> work_ = asio::make_work_guard(context_);
+  asio::executor_work_guard<asio::io_context::executor_type> work_ =
+      asio::make_work_guard(context_);
   std::jthread thread_;
 };
 

@@ -21,11 +21,13 @@ struct HttpResponse {
   std::string body;
 };
 
-// Answers one request. Called on the front's only thread: must not block for longer than rendering takes.
+// Answers one request. Called on the front's only thread: must not block for longer than rendering
+// takes.
 using HttpHandler = std::function<HttpResponse(const HttpRequest& request)>;
 
-// A small HTTP/1.1 server for connections that someone else accepted: health, metrics. Requests have at most 16 KiB of head and 64 KiB of
-// body; a connection that is silent for 15 s, or one too many, is closed. Answers GET and HEAD, everything else is 405.
+// A small HTTP/1.1 server for connections that someone else accepted: health, metrics. Requests
+// have at most 16 KiB of head and 64 KiB of body; a connection that is silent for 15 s, or one too
+// many, is closed. Answers GET and HEAD, everything else is 405.
 class HttpFront {
  public:
   explicit HttpFront(HttpHandler handler, std::size_t max_connections = 256);

@@ -1,5 +1,13 @@
 #include "libs/rpc/port_splitter.h"
 
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <list>
+#include <unordered_map>
+#include <utility>
+
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <netdb.h>
@@ -8,14 +16,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-
-#include <array>
-#include <cerrno>
-#include <chrono>
-#include <cstring>
-#include <list>
-#include <unordered_map>
-#include <utility>
 
 #include "libs/base/status.h"
 #include "libs/exec/thread_pool.h"
@@ -48,38 +48,48 @@ bool IsLoopback(const sockaddr* address) {
 }
 
 std::uint16_t PortOf(const sockaddr_storage& address) {
-  if (address.ss_family == AF_INET) return ntohs(reinterpret_cast<const sockaddr_in&>(address).sin_port);
+  if (address.ss_family == AF_INET)
+    return ntohs(reinterpret_cast<const sockaddr_in&>(address).sin_port);
   return ntohs(reinterpret_cast<const sockaddr_in6&>(address).sin6_port);
 }
 
 std::string Printable(const sockaddr_storage& address) {
   std::array<char, INET6_ADDRSTRLEN> text{};
   if (address.ss_family == AF_INET) {
-    inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in&>(address).sin_addr, text.data(), text.size());
+    inet_ntop(
+        AF_INET, &reinterpret_cast<const sockaddr_in&>(address).sin_addr, text.data(), text.size());
     return fmt::format("{}:{}", text.data(), PortOf(address));
   }
-  inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6&>(address).sin6_addr, text.data(), text.size());
+  inet_ntop(AF_INET6,
+            &reinterpret_cast<const sockaddr_in6&>(address).sin6_addr,
+            text.data(),
+            text.size());
   return fmt::format("[{}]:{}", text.data(), PortOf(address));
 }
 
 absl::Status BindError(int error_number, const std::string& host, std::uint16_t port) {
   if (error_number == EADDRINUSE) {
-    return base::Error(absl::StatusCode::kAlreadyExists,
-                       "NAME_TAKEN",
-                       fmt::format("cannot listen on {} port {}: another program uses it", host, port));
+    return base::Error(
+        absl::StatusCode::kAlreadyExists,
+        "NAME_TAKEN",
+        fmt::format("cannot listen on {} port {}: another program uses it", host, port));
   }
   if (error_number == EADDRNOTAVAIL) {
-    return base::Invalid(fmt::format("cannot listen on '{}': it is no address of this machine", host));
+    return base::Invalid(
+        fmt::format("cannot listen on '{}': it is no address of this machine", host));
   }
   return base::ErrnoError(error_number, fmt::format("listening on {} port {}", host, port));
 }
 
-absl::StatusOr<ListenSocket> ListenOn(const addrinfo& candidate, const std::string& host, std::uint16_t port) {
+absl::StatusOr<ListenSocket> ListenOn(const addrinfo& candidate,
+                                      const std::string& host,
+                                      std::uint16_t port) {
   base::UniqueFd fd(socket(candidate.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return base::ErrnoError(errno, "socket");
   const int on = 1;
   setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  if (bind(fd.get(), candidate.ai_addr, candidate.ai_addrlen) != 0 || listen(fd.get(), kBacklog) != 0) {
+  if (bind(fd.get(), candidate.ai_addr, candidate.ai_addrlen) != 0 ||
+      listen(fd.get(), kBacklog) != 0) {
     return BindError(errno, host, port);
   }
   sockaddr_storage bound{};
@@ -138,7 +148,8 @@ class PortSplitter::Loop {
   void Run() {
     std::array<epoll_event, 64> events{};
     while (true) {
-      const int count = epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), WaitMs());
+      const int count =
+          epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), WaitMs());
       for (int i = 0; i < count; ++i) {
         const int fd = events[static_cast<std::size_t>(i)].data.fd;
         if (fd == stop_.get()) return;
@@ -188,7 +199,8 @@ class PortSplitter::Loop {
     }
   }
 
-  // Out of descriptors: the listener stays readable, and looking at it again at once would only burn the processor.
+  // Out of descriptors: the listener stays readable, and looking at it again at once would only
+  // burn the processor.
   void Pause() {
     telemetry::Warn("no descriptor left for a new connection");
     epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, listener_.get(), nullptr);

@@ -1,13 +1,13 @@
 #pragma once
 
-#include <absl/status/statusor.h>
-
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <thread>
+
+#include <absl/status/statusor.h>
 
 #include "libs/base/file.h"
 
@@ -36,11 +36,13 @@ struct ListenSocket {
 };
 absl::StatusOr<ListenSocket> Listen(const std::string& host, std::uint16_t port);
 
-// Accepts connections and hands each one over by its first bytes, so that one port serves gRPC and HTTP/1. A client that stays silent
-// holds up nobody: connections wait for their first bytes side by side, at most 1024 of them and 10 s each.
+// Accepts connections and hands each one over by its first bytes, so that one port serves gRPC and
+// HTTP/1. A client that stays silent holds up nobody: connections wait for their first bytes side
+// by side, at most 1024 of them and 10 s each.
 class PortSplitter {
  public:
-  // Called on the splitter's thread with a connected, non-blocking socket, which the callee owns; must return at once.
+  // Called on the splitter's thread with a connected, non-blocking socket, which the callee owns;
+  // must return at once.
   using Sink = std::function<void(WireProtocol protocol, base::UniqueFd connection)>;
 
   PortSplitter(base::UniqueFd listener, Sink sink);

@@ -1,13 +1,13 @@
 #include "libs/rpc/port_splitter.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-
 #include <atomic>
-#include <catch2/catch.hpp>
 #include <string>
 #include <vector>
+
+#include <arpa/inet.h>
+#include <catch2/catch.hpp>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
 #include "libs/testing/await.h"
 
@@ -27,7 +27,8 @@ base::UniqueFd Connect(std::uint16_t port) {
 }
 
 void Send(const base::UniqueFd& fd, const std::string& text) {
-  REQUIRE(send(fd.get(), text.data(), text.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(text.size()));
+  REQUIRE(send(fd.get(), text.data(), text.size(), MSG_NOSIGNAL) ==
+          static_cast<ssize_t>(text.size()));
 }
 
 TEST_CASE("the first bytes tell the protocol") {
@@ -81,10 +82,12 @@ TEST_CASE("silent clients hold up nobody, and a preface may come in pieces") {
   Send(halting, "PR");
   const base::UniqueFd quick = Connect(socket->port);
   Send(quick, "GET / HTTP/1.1\r\n\r\n");
-  testing::AwaitEqual(5s, [&] { return http1.load(); }, 1);
+  testing::AwaitEqual(
+      5s, [&] { return http1.load(); }, 1);
   CHECK(http2 == 0);
   Send(halting, "I * HTTP/2.0\r\n");
-  testing::AwaitEqual(5s, [&] { return http2.load(); }, 1);
+  testing::AwaitEqual(
+      5s, [&] { return http2.load(); }, 1);
 }
 
 }  // namespace

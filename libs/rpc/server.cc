@@ -1,5 +1,9 @@
 #include "libs/rpc/server.h"
 
+#include <atomic>
+#include <mutex>
+#include <utility>
+
 #include <fmt/format.h>
 #include <grpc/grpc.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
@@ -11,11 +15,8 @@
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
-#include <atomic>
-#include <mutex>
-#include <utility>
-
 #include "grpc/health/v1/health.pb.h"
+
 #include "libs/base/file.h"
 #include "libs/base/status.h"
 #include "libs/rpc/channel.h"
@@ -54,7 +55,8 @@ absl::Status CheckReadable(const std::string& flag, const std::string& path) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(const ServerOptions& options) {
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(
+    const ServerOptions& options) {
   const auto& certificate = options.tls_certificate_file;
   const auto& key = options.tls_key_file;
   if (certificate.empty() && key.empty()) return grpc::InsecureServerCredentials();
@@ -94,20 +96,22 @@ void Configure(const ServerOptions& options, grpc::ServerBuilder& builder) {
 absl::StatusOr<ListenSocket> OpenPort(const ServerOptions& options, bool is_tls) {
   auto socket = Listen(options.host, options.port);
   if (!socket.ok() && socket.status().code() == absl::StatusCode::kAlreadyExists) {
-    return base::Error(absl::StatusCode::kFailedPrecondition,
-                       "INVALID_STATE",
-                       fmt::format("port {} of {} is in use by another program; choose another one with --port",
-                                   options.port,
-                                   options.host));
+    return base::Error(
+        absl::StatusCode::kFailedPrecondition,
+        "INVALID_STATE",
+        fmt::format("port {} of {} is in use by another program; choose another one with --port",
+                    options.port,
+                    options.host));
   }
   if (!socket.ok()) return socket.status();
   if (!socket->is_loopback && !is_tls && !options.is_plaintext_allowed) {
     return base::Error(
         absl::StatusCode::kFailedPrecondition,
         "INVALID_STATE",
-        fmt::format("host {} can be reached from other machines, and tokens would travel unencrypted; give "
-                    "--tls-cert and --tls-key, or accept that with --insecure",
-                    options.host));
+        fmt::format(
+            "host {} can be reached from other machines, and tokens would travel unencrypted; give "
+            "--tls-cert and --tls-key, or accept that with --insecure",
+            options.host));
   }
   return socket;
 }
@@ -128,8 +132,9 @@ class OnePortServer final : public Server {
         http_(options.http) {
     SetServing(false);
     splitter_ = std::make_unique<PortSplitter>(
-        std::move(socket.fd),
-        [this](WireProtocol protocol, base::UniqueFd connection) { Route(protocol, std::move(connection)); });
+        std::move(socket.fd), [this](WireProtocol protocol, base::UniqueFd connection) {
+          Route(protocol, std::move(connection));
+        });
   }
 
   ~OnePortServer() override { Shutdown(std::chrono::milliseconds(0)); }

@@ -1,13 +1,13 @@
 #pragma once
 
-#include <absl/status/statusor.h>
-#include <grpcpp/impl/service_type.h>
-
 #include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
+
+#include <absl/status/statusor.h>
+#include <grpcpp/impl/service_type.h>
 
 #include "libs/rpc/http_front.h"
 
@@ -18,7 +18,8 @@ struct ServerOptions {
   std::uint16_t port = 0;  // 0: any free one
   // Plaintext for other machines. Without it and without TLS only loopback addresses are accepted.
   bool is_plaintext_allowed = false;
-  // PEM files; both or none. Looked at again every minute, so that a renewed certificate is used without a restart.
+  // PEM files; both or none. Looked at again every minute, so that a renewed certificate is used
+  // without a restart.
   std::string tls_certificate_file;
   std::string tls_key_file;
   // Calls that may run at once; further ones get RESOURCE_EXHAUSTED.
@@ -42,7 +43,8 @@ class Server {
   // What health checks say, for the whole server ("") and each service. Thread-safe.
   virtual void SetServing(bool is_serving) = 0;
   virtual bool IsServing() const = 0;
-  // NOT_SERVING, no new connections, GOAWAY to the others; calls get up to `grace` to end, then they are cancelled. Blocks.
+  // NOT_SERVING, no new connections, GOAWAY to the others; calls get up to `grace` to end, then
+  // they are cancelled. Blocks.
   virtual void Shutdown(std::chrono::milliseconds grace) = 0;
   virtual std::uint16_t port() const = 0;
   // "127.0.0.1:3000"

@@ -1,15 +1,16 @@
 #include "libs/rpc/server.h"
 
+#include <string>
+
 #include <arpa/inet.h>
+#include <catch2/catch.hpp>
 #include <grpcpp/grpcpp.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include <catch2/catch.hpp>
-#include <string>
-
 #include "dstack/api/v1/server_service.grpc.pb.h"
 #include "grpc/health/v1/health.grpc.pb.h"
+
 #include "libs/rpc/port_splitter.h"
 #include "libs/testing/temp_dir.h"
 
@@ -61,7 +62,8 @@ std::shared_ptr<grpc::Channel> ChannelTo(const Server& server) {
   return grpc::CreateChannel(server.address(), grpc::InsecureChannelCredentials());
 }
 
-grpc::health::v1::HealthCheckResponse::ServingStatus Health(const Server& server, const std::string& name) {
+grpc::health::v1::HealthCheckResponse::ServingStatus Health(const Server& server,
+                                                            const std::string& name) {
   auto stub = grpc::health::v1::Health::NewStub(ChannelTo(server));
   grpc::ClientContext context;
   grpc::health::v1::HealthCheckRequest request;
@@ -80,9 +82,11 @@ TEST_CASE("one port answers gRPC and HTTP") {
   REQUIRE(stub->GetServerInfo(&context, {}, &response).ok());
   CHECK(response.version() == "7");
 
-  const std::string ok = Http(server->port(), "GET /healthz?a=b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  const std::string ok =
+      Http(server->port(), "GET /healthz?a=b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
   CHECK_THAT(ok, Catch::StartsWith("HTTP/1.1 200 OK") && Catch::EndsWith("ok a=b"));
-  const std::string head = Http(server->port(), "HEAD /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  const std::string head =
+      Http(server->port(), "HEAD /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
   CHECK_THAT(head, Catch::StartsWith("HTTP/1.1 200 OK") && Catch::EndsWith("\r\n\r\n"));
   CHECK_THAT(Http(server->port(), "GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
              Catch::StartsWith("HTTP/1.1 404"));

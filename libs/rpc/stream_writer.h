@@ -1,8 +1,5 @@
 #pragma once
 
-#include <grpcpp/support/server_callback.h>
-#include <grpcpp/support/status.h>
-
 #include <cstddef>
 #include <deque>
 #include <functional>
@@ -10,15 +7,20 @@
 #include <optional>
 #include <utility>
 
+#include <grpcpp/support/server_callback.h>
+#include <grpcpp/support/status.h>
+
 #include "libs/base/mutex.h"
 
 namespace dstack::rpc {
 
-// The sending side of a server stream: a bounded queue between a producer on any thread and the wire, with one write in flight as
-// gRPC wants it. Owns itself until the call is over, and producers share it.
+// The sending side of a server stream: a bounded queue between a producer on any thread and the
+// wire, with one write in flight as gRPC wants it. Owns itself until the call is over, and
+// producers share it.
 //
-// A producer that pushes calls Offer() and treats false as "too slow". A producer that pulls sets OnWritable and makes the next message
-// when it is called. Thread-safe; callbacks run on gRPC's threads without a lock held and must return at once.
+// A producer that pushes calls Offer() and treats false as "too slow". A producer that pulls sets
+// OnWritable and makes the next message when it is called. Thread-safe; callbacks run on gRPC's
+// threads without a lock held and must return at once.
 template <typename Message>
 class StreamWriter final : public grpc::ServerWriteReactor<Message> {
  public:
@@ -35,7 +37,8 @@ class StreamWriter final : public grpc::ServerWriteReactor<Message> {
     on_writable_ = std::move(callback);
   }
 
-  // Called once when the client has left or the stream has ended; nothing can be sent any more. Called at once if that is so already.
+  // Called once when the client has left or the stream has ended; nothing can be sent any more.
+  // Called at once if that is so already.
   void OnClosed(std::function<void()> callback) {
     {
       base::MutexLock lock(mutex_);

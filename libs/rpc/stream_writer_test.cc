@@ -1,12 +1,13 @@
 #include "libs/rpc/stream_writer.h"
 
-#include <grpcpp/grpcpp.h>
-
 #include <atomic>
-#include <catch2/catch.hpp>
 #include <string>
 
+#include <catch2/catch.hpp>
+#include <grpcpp/grpcpp.h>
+
 #include "dstack/api/v1/log_service.grpc.pb.h"
+
 #include "libs/testing/await.h"
 
 namespace dstack::rpc {
@@ -24,7 +25,8 @@ Response Numbered(std::uint64_t number, std::size_t bytes = 0) {
   return response;
 }
 
-class Service final : public api::v1::LogService::WithCallbackMethod_StreamLogs<api::v1::LogService::Service> {
+class Service final
+    : public api::v1::LogService::WithCallbackMethod_StreamLogs<api::v1::LogService::Service> {
  public:
   grpc::ServerWriteReactor<Response>* StreamLogs(grpc::CallbackServerContext*,
                                                  const api::v1::StreamLogsRequest*) override {
@@ -112,7 +114,8 @@ TEST_CASE("a client that leaves, or never reads, frees the stream") {
   auto reader = fixture.stub->StreamLogs(&context, {});
   testing::Await(5s, [&] { return !seen.expired(); });
   context.TryCancel();
-  testing::AwaitEqual(5s, [&] { return closed.load(); }, 1);
+  testing::AwaitEqual(
+      5s, [&] { return closed.load(); }, 1);
   CHECK(reader->Finish().error_code() == grpc::StatusCode::CANCELLED);
   testing::Await(5s, [&] { return seen.expired(); });
 }

@@ -5,7 +5,6 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-
 #include "services/server/options.h"
 
 namespace dstack::server {
@@ -19,7 +18,8 @@ class App {
   App(const App&) = delete;
   App& operator=(const App&) = delete;
 
-  // Not serving, streams end, calls get `grace`, hosts are given back, the private database stops. Idempotent.
+  // Not serving, streams end, calls get `grace`, hosts are given back, the private database stops.
+  // Idempotent.
   void Stop(std::chrono::milliseconds grace);
 
   const std::string& url() const;
@@ -33,7 +33,8 @@ class App {
   std::unique_ptr<Parts> parts_;
 };
 
-// Brings the database of the options to this version. For a job that runs before the servers of a new release.
+// Brings the database of the options to this version. For a job that runs before the servers of a
+// new release.
 absl::Status MigrateDatabase(const Options& options);
 
 }  // namespace dstack::server

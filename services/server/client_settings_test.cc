@@ -1,8 +1,7 @@
 #include "services/server/client_settings.h"
 
-#include <sys/stat.h>
-
 #include <catch2/catch.hpp>
+#include <sys/stat.h>
 
 #include "libs/base/file.h"
 #include "libs/config/document.h"
@@ -26,7 +25,8 @@ TEST_CASE("a missing entry is written without asking") {
   testing::TempDir dir;
   const std::string home = dir.Path("client");
   const base::Secret token("t1");
-  auto result = UpdateClientSettings(home, "http://127.0.0.1:3000", token, ClientUpdate::kAsk, Never);
+  auto result =
+      UpdateClientSettings(home, "http://127.0.0.1:3000", token, ClientUpdate::kAsk, Never);
   REQUIRE(result.ok());
   CHECK(*result == ClientSettingsResult::kWritten);
   struct stat info {};
@@ -50,8 +50,10 @@ TEST_CASE("another server's entry is replaced only when the person says so; othe
                                 0600)
               .ok());
   const base::Secret token("t1");
-  CHECK(*UpdateClientSettings(dir.path(), "http://x:1", token, ClientUpdate::kNo, Always) == ClientSettingsResult::kKept);
-  CHECK(*UpdateClientSettings(dir.path(), "http://x:1", token, ClientUpdate::kAsk, Never) == ClientSettingsResult::kKept);
+  CHECK(*UpdateClientSettings(dir.path(), "http://x:1", token, ClientUpdate::kNo, Always) ==
+        ClientSettingsResult::kKept);
+  CHECK(*UpdateClientSettings(dir.path(), "http://x:1", token, ClientUpdate::kAsk, Never) ==
+        ClientSettingsResult::kKept);
   CHECK(Read(dir.path()).projects(0).token() == "t0");
   CHECK(*UpdateClientSettings(dir.path(), "http://x:1", token, ClientUpdate::kYes, Never) ==
         ClientSettingsResult::kWritten);
@@ -65,7 +67,9 @@ TEST_CASE("another server's entry is replaced only when the person says so; othe
 TEST_CASE("settings that cannot be read stay as they are") {
   testing::TempDir dir;
   REQUIRE(base::WriteFileAtomic(dir.Path("config.yml"), "projects: 7\n", 0600).ok());
-  CHECK_FALSE(UpdateClientSettings(dir.path(), "http://x:1", base::Secret("t"), ClientUpdate::kYes, Always).ok());
+  CHECK_FALSE(
+      UpdateClientSettings(dir.path(), "http://x:1", base::Secret("t"), ClientUpdate::kYes, Always)
+          .ok());
   CHECK(*base::ReadFile(dir.Path("config.yml")) == "projects: 7\n");
 }
 

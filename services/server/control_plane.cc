@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "fmt/format.h"
-
 #include "libs/base/status.h"
 #include "libs/base/uuid.h"
 #include "libs/db/migrator.h"
@@ -40,7 +39,8 @@ namespace {
 
 constexpr std::size_t kStreamThreads = 4;
 constexpr int kMaxRequestBytes = 8 << 20;
-// Between looks at the database's health, and between wake-ups of streams that may have missed something.
+// Between looks at the database's health, and between wake-ups of streams that may have missed
+// something.
 constexpr std::chrono::seconds kHealthInterval{2};
 constexpr int kHealthTurnsPerSweep = 5;
 
@@ -51,25 +51,39 @@ absl::StatusOr<SshKeyPair> MakeKey(const std::string& comment) {
 
 absl::Status ShuttingDown() {
   return base::WithRetryAfter(
-      base::Error(absl::StatusCode::kUnavailable, "SHUTTING_DOWN", "the server is stopping; connect again"),
+      base::Error(
+          absl::StatusCode::kUnavailable, "SHUTTING_DOWN", "the server is stopping; connect again"),
       std::chrono::milliseconds(500));
 }
 
 // What the API consists of. Order of construction, because later members refer to earlier ones.
 struct Api {
-  Api(Stores& stores, Notifications& notifications, telemetry::Metrics& metrics, const base::Clock& clock,
-      base::IdSource& ids, const ServerService::Facts& facts)
+  Api(Stores& stores,
+      Notifications& notifications,
+      telemetry::Metrics& metrics,
+      const base::Clock& clock,
+      base::IdSource& ids,
+      const ServerService::Facts& facts)
       : authenticator(stores.identities, clock),
         gate(authenticator, metrics),
         access(stores.identities),
-        run_use_cases(stores.runs, stores.instances, stores.fleets, stores.files, stores.identities, clock, ids),
+        run_use_cases(stores.runs,
+                      stores.instances,
+                      stores.fleets,
+                      stores.files,
+                      stores.identities,
+                      clock,
+                      ids),
         fleet_use_cases(stores.fleets, clock, ids),
         identity_use_cases(stores.identities, MakeKey),
         pool("streams", kStreamThreads),
         log_hub(notifications),
         watch_hub(stores.runs, notifications, pool),
         runs({gate, open_streams, pool}, access, run_use_cases, stores.runs, watch_hub, clock),
-        logs({gate, open_streams, pool}, {log_hub, stores.logs, stores.jobs, pool}, access, stores.runs),
+        logs({gate, open_streams, pool},
+             {log_hub, stores.logs, stores.jobs, pool},
+             access,
+             stores.runs),
         fleets(gate, access, fleet_use_cases, stores.fleets),
         instances(gate, access, stores.instances),
         projects(gate, access, identity_use_cases, stores.identities),
@@ -81,10 +95,14 @@ struct Api {
     return {&runs, &logs, &fleets, &instances, &projects, &users, &files, &server};
   }
   static std::vector<std::string> names() {
-    return {api::v1::RunService::service_full_name(),      api::v1::LogService::service_full_name(),
-            api::v1::FleetService::service_full_name(),    api::v1::InstanceService::service_full_name(),
-            api::v1::ProjectService::service_full_name(),  api::v1::UserService::service_full_name(),
-            api::v1::FileService::service_full_name(),     api::v1::ServerService::service_full_name()};
+    return {api::v1::RunService::service_full_name(),
+            api::v1::LogService::service_full_name(),
+            api::v1::FleetService::service_full_name(),
+            api::v1::InstanceService::service_full_name(),
+            api::v1::ProjectService::service_full_name(),
+            api::v1::UserService::service_full_name(),
+            api::v1::FileService::service_full_name(),
+            api::v1::ServerService::service_full_name()};
   }
 
   TokenAuthenticator authenticator;
@@ -157,7 +175,9 @@ absl::Status ControlPlane::Parts::Start() {
   RETURN_IF_ERROR(api->identity_use_cases.Bootstrap(settings.admin_token));
   ingest = std::make_unique<LogIngest>(
       stores.logs,
-      [hub = &api->log_hub](const LogStore::Append& append) { hub->Publish(append.job_id, append.batch, append.is_end); },
+      [hub = &api->log_hub](const LogStore::Append& append) {
+        hub->Publish(append.job_id, append.batch, append.is_end);
+      },
       LogIngest::Options());
   run_reconciler = std::make_unique<RunReconciler>(stores.runs, notifications, clock);
   scheduler = std::make_unique<Scheduler>(stores.jobs, notifications, clock);
@@ -173,7 +193,8 @@ absl::Status ControlPlane::Parts::Start() {
   options.service_names = Api::names();
   options.http = [this](const rpc::HttpRequest& request) { return AnswerHttp(request); };
   ASSIGN_OR_RETURN(server, rpc::Server::Start(options));
-  health_loop = std::make_unique<WakeLoop>("health", kHealthInterval, [this] { return LookAtHealth(); });
+  health_loop =
+      std::make_unique<WakeLoop>("health", kHealthInterval, [this] { return LookAtHealth(); });
   return absl::OkStatus();
 }
 
@@ -189,10 +210,15 @@ void ControlPlane::Parts::Stop(std::chrono::milliseconds grace) {
 rpc::HttpResponse ControlPlane::Parts::AnswerHttp(const rpc::HttpRequest& request) {
   if (request.path == "/healthz") {
     const bool is_serving = is_ready && is_database_up;
-    return {is_serving ? 200 : 503, "application/json", is_serving ? "{\"status\":\"running\"}\n" : "{\"status\":\"not ready\"}\n"};
+    return {is_serving ? 200 : 503,
+            "application/json",
+            is_serving ? "{\"status\":\"running\"}\n" : "{\"status\":\"not ready\"}\n"};
   }
-  if (request.path == "/metrics") return {200, "text/plain; version=0.0.4; charset=utf-8", metrics.Render()};
-  return {404, "text/plain; charset=utf-8", "This port speaks gRPC. Over HTTP there are /healthz and /metrics.\n"};
+  if (request.path == "/metrics")
+    return {200, "text/plain; version=0.0.4; charset=utf-8", metrics.Render()};
+  return {404,
+          "text/plain; charset=utf-8",
+          "This port speaks gRPC. Over HTTP there are /healthz and /metrics.\n"};
 }
 
 // Health follows the database; the notifications' safety net runs along.
@@ -201,7 +227,8 @@ bool ControlPlane::Parts::LookAtHealth() {
   is_database_up = status.ok();
   const bool is_serving = is_ready && status.ok();
   if (server->IsServing() != is_serving) {
-    if (is_ready && !status.ok()) telemetry::Warn("the database does not answer", {{"error", status}});
+    if (is_ready && !status.ok())
+      telemetry::Warn("the database does not answer", {{"error", status}});
     server->SetServing(is_serving);
   }
   UpdateGauges();
@@ -217,16 +244,23 @@ void ControlPlane::Parts::UpdateGauges() {
     metrics.Gauge(name, help).Set(static_cast<double>(value));
   };
   set("dstack_server_open_streams", "Server streams that are open", api->open_streams.size());
-  set("dstack_server_stream_tasks_waiting", "Work of streams that waits for a thread", api->pool.queued());
-  set("dstack_server_log_memory_bytes", "Recent log records kept for followers", api->log_hub.bytes());
-  set("dstack_server_log_pending_bytes", "Log records that are not durable yet", ingest->pending_bytes());
+  set("dstack_server_stream_tasks_waiting",
+      "Work of streams that waits for a thread",
+      api->pool.queued());
+  set("dstack_server_log_memory_bytes",
+      "Recent log records kept for followers",
+      api->log_hub.bytes());
+  set("dstack_server_log_pending_bytes",
+      "Log records that are not durable yet",
+      ingest->pending_bytes());
 }
 
 absl::StatusOr<std::unique_ptr<ControlPlane>> ControlPlane::Start(const Settings& settings) {
   ASSIGN_OR_RETURN(SecretBox box, SecretBox::Create(settings.master_key));
   ASSIGN_OR_RETURN(const int steps, db::Migrate(settings.conninfo, Migrations()));
   if (steps > 0) telemetry::Info("database migrated", {{"steps", steps}});
-  auto plane = std::unique_ptr<ControlPlane>(new ControlPlane(std::make_unique<Parts>(settings, std::move(box))));
+  auto plane = std::unique_ptr<ControlPlane>(
+      new ControlPlane(std::make_unique<Parts>(settings, std::move(box))));
   RETURN_IF_ERROR(plane->parts_->Start());
   return plane;
 }

@@ -6,7 +6,6 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-
 #include "libs/base/clock.h"
 #include "libs/base/secret.h"
 #include "libs/telemetry/metrics.h"
@@ -16,13 +15,13 @@
 
 namespace dstack::server {
 
-// One server process without its connections to hosts: database, stores, reconcilers, live logs, API. The App adds the rest; tests use it
-// alone. Started objects are taken down in reverse order.
+// One server process without its connections to hosts: database, stores, reconcilers, live logs,
+// API. The App adds the rest; tests use it alone. Started objects are taken down in reverse order.
 class ControlPlane {
  public:
   struct Settings {
     std::string conninfo;
-    base::Secret master_key;   // 32 raw bytes: seals what is secret in the database
+    base::Secret master_key;  // 32 raw bytes: seals what is secret in the database
     base::Secret admin_token;
     std::string replica_id;
     std::size_t database_connections = 8;
@@ -35,7 +34,8 @@ class ControlPlane {
     int max_threads = 64;
   };
 
-  // Brings the database to this version, makes admin and project `main`, and listens; health says NOT_SERVING until SetReady().
+  // Brings the database to this version, makes admin and project `main`, and listens; health says
+  // NOT_SERVING until SetReady().
   static absl::StatusOr<std::unique_ptr<ControlPlane>> Start(const Settings& settings);
   ~ControlPlane();
   ControlPlane(const ControlPlane&) = delete;
@@ -43,7 +43,8 @@ class ControlPlane {
 
   // From now on health says SERVING while the database answers.
   void SetReady();
-  // Not serving, streams end with UNAVAILABLE/SHUTTING_DOWN, calls get `grace` to end. Connections to hosts still work. Idempotent.
+  // Not serving, streams end with UNAVAILABLE/SHUTTING_DOWN, calls get `grace` to end. Connections
+  // to hosts still work. Idempotent.
   void StopServing(std::chrono::milliseconds grace);
 
   Stores& stores();

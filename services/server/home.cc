@@ -1,16 +1,15 @@
 #include "services/server/home.h"
 
+#include <cerrno>
+#include <utility>
+
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
-#include <cerrno>
-#include <utility>
-
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "fmt/format.h"
-
 #include "libs/base/random.h"
 #include "libs/base/sha256.h"
 #include "libs/base/status.h"
@@ -24,7 +23,8 @@ constexpr mode_t kPrivateFile = 0600;
 constexpr mode_t kPrivateDir = 0700;
 
 absl::Status Damaged(const std::string& path, const std::string& rule) {
-  return base::Error(absl::StatusCode::kFailedPrecondition, "INVALID_STATE", fmt::format("{}: {}", path, rule));
+  return base::Error(
+      absl::StatusCode::kFailedPrecondition, "INVALID_STATE", fmt::format("{}: {}", path, rule));
 }
 
 // Content without blanks at its ends.
@@ -43,9 +43,12 @@ absl::StatusOr<Home> Home::Open(const std::string& path) {
   if (!lock) return base::ErrnoError(errno, lock_path);
   if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return base::ErrnoError(errno, lock_path);
-    return base::Error(absl::StatusCode::kFailedPrecondition,
-                       "INVALID_STATE",
-                       fmt::format("another dstack-server uses {}; stop it, or choose another directory with --home", path));
+    return base::Error(
+        absl::StatusCode::kFailedPrecondition,
+        "INVALID_STATE",
+        fmt::format(
+            "another dstack-server uses {}; stop it, or choose another directory with --home",
+            path));
   }
   return Home(path, std::move(lock));
 }
@@ -54,7 +57,9 @@ absl::StatusOr<base::Secret> Home::MasterKey(const base::Secret& given) const {
   if (!given.empty()) {
     std::string bytes;
     if (!absl::Base64Unescape(given.Reveal(), &bytes) || bytes.size() != kKeyBytes) {
-      return base::Invalid("DSTACK_SERVER_ENCRYPTION_KEY: must be 32 bytes in base64, as `openssl rand -base64 32` prints");
+      return base::Invalid(
+          "DSTACK_SERVER_ENCRYPTION_KEY: must be 32 bytes in base64, as `openssl rand -base64 32` "
+          "prints");
     }
     return base::Secret(std::move(bytes));
   }
@@ -67,7 +72,8 @@ absl::StatusOr<base::Secret> Home::MasterKey(const base::Secret& given) const {
   }
   if (!text.ok()) return text.status();
   auto bytes = base::HexDecode(*text);
-  if (!bytes.ok() || bytes->size() != kKeyBytes) return Damaged(path, "must hold 32 bytes in hexadecimal digits");
+  if (!bytes.ok() || bytes->size() != kKeyBytes)
+    return Damaged(path, "must hold 32 bytes in hexadecimal digits");
   return base::Secret(*std::move(bytes));
 }
 

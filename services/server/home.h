@@ -3,14 +3,14 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-
 #include "libs/base/file.h"
 #include "libs/base/secret.h"
 
 namespace dstack::server {
 
-// The server's directory: mode 0700, one server at a time, and the secrets that exist only there. Files are written once and never
-// shown: `secret.key` (32 bytes in hexadecimal digits) and `admin_token`, both 0600.
+// The server's directory: mode 0700, one server at a time, and the secrets that exist only there.
+// Files are written once and never shown: `secret.key` (32 bytes in hexadecimal digits) and
+// `admin_token`, both 0600.
 class Home {
  public:
   // FAILED_PRECONDITION when another server uses the directory.
@@ -18,7 +18,8 @@ class Home {
 
   const std::string& path() const { return path_; }
 
-  // 32 raw bytes. `given` (base64) wins and is not stored; otherwise the file's, made on the first call.
+  // 32 raw bytes. `given` (base64) wins and is not stored; otherwise the file's, made on the first
+  // call.
   absl::StatusOr<base::Secret> MasterKey(const base::Secret& given) const;
 
   struct AdminToken {

@@ -1,8 +1,7 @@
 #include "services/server/home.h"
 
-#include <sys/stat.h>
-
 #include <catch2/catch.hpp>
+#include <sys/stat.h>
 
 #include "libs/testing/temp_dir.h"
 
@@ -64,7 +63,8 @@ TEST_CASE("one server per directory, and damage is told") {
   const absl::Status second = Home::Open(dir.path()).status();
   CHECK_THAT(std::string(second.message()), Catch::Contains("another dstack-server"));
   REQUIRE(base::WriteFileAtomic(dir.Path("secret.key"), "abc", 0600).ok());
-  CHECK_THAT(std::string(home->MasterKey(base::Secret()).status().message()), Catch::Contains("secret.key"));
+  CHECK_THAT(std::string(home->MasterKey(base::Secret()).status().message()),
+             Catch::Contains("secret.key"));
   REQUIRE(base::WriteFileAtomic(dir.Path("admin_token"), "\n", 0600).ok());
   CHECK_FALSE(home->GetAdminToken(base::Secret()).ok());
 }

@@ -6,7 +6,6 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-
 #include "libs/base/secret.h"
 #include "services/server/agents/agent_bundle.h"
 #include "services/server/agents/agent_services.h"
@@ -14,10 +13,12 @@
 
 namespace dstack::server {
 
-// A key for one purpose, made from the master key: knowing it tells nothing about the master key or about keys of other purposes.
+// A key for one purpose, made from the master key: knowing it tells nothing about the master key or
+// about keys of other purposes.
 base::Secret DeriveKey(const base::Secret& master_key, const std::string& purpose);
 
-// The server's connections to hosts: ssh, installation, drivers of the hosts that this replica owns.
+// The server's connections to hosts: ssh, installation, drivers of the hosts that this replica
+// owns.
 class HostSide {
  public:
   struct Settings {
@@ -30,7 +31,8 @@ class HostSide {
   };
 
   // `plane` outlives the object.
-  static absl::StatusOr<std::unique_ptr<HostSide>> Start(ControlPlane& plane, const Settings& settings);
+  static absl::StatusOr<std::unique_ptr<HostSide>> Start(ControlPlane& plane,
+                                                         const Settings& settings);
   ~HostSide();
   HostSide(const HostSide&) = delete;
   HostSide& operator=(const HostSide&) = delete;

@@ -1,16 +1,14 @@
-#include <malloc.h>
-#include <unistd.h>
-
 #include <csignal>
 #include <cstdlib>
 #include <iostream>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include "fmt/format.h"
+#include <malloc.h>
+#include <unistd.h>
 
+#include "fmt/format.h"
 #include "libs/base/status.h"
 #include "libs/process/signals.h"
 #include "libs/telemetry/log.h"
@@ -43,7 +41,8 @@ int Fail(const absl::Status& status) {
 
 bool AskPerson(const std::string& path) {
   if (isatty(STDIN_FILENO) == 0) {
-    std::cerr << path << ": the project `main` belongs to another server; start with -y to replace it\n";
+    std::cerr << path
+              << ": the project `main` belongs to another server; start with -y to replace it\n";
     return false;
   }
   std::cerr << "Update the project `main` in " << path << "? [y/n]: " << std::flush;
@@ -53,19 +52,23 @@ bool AskPerson(const std::string& path) {
 }
 
 void Announce(const App& app, const Options& options) {
-  const auto settings =
-      UpdateClientSettings(options.client_home, app.url(), app.admin_token(), options.client_update, AskPerson);
-  if (!settings.ok()) telemetry::Warn("client settings not updated", {{"error", settings.status()}});
+  const auto settings = UpdateClientSettings(
+      options.client_home, app.url(), app.admin_token(), options.client_update, AskPerson);
+  if (!settings.ok())
+    telemetry::Warn("client settings not updated", {{"error", settings.status()}});
   std::cout << "The server is running at " << app.url() << "\n";
   if (app.has_new_token()) std::cout << "The admin token is " << app.admin_token().Reveal() << "\n";
   std::cout << std::flush;
 }
 
-// A second signal ends the process without waiting for anything. What is durable stays so, and the next start takes over.
-void EndOnSecondSignal(process::SignalWaiter& signals, const std::stop_token& stop) {
-  while (!stop.stop_requested()) {
-    if (signals.WaitUntil(base::DeadlineIn(std::chrono::milliseconds(100)))) _exit(1);
-  }
+// From here on a signal ends the process at once: someone asked twice. What is durable stays so,
+// and the next start takes over.
+void EndOnNextSignal() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
 }
 
 int Serve(const Options& options, process::SignalWaiter& signals) {
@@ -74,7 +77,7 @@ int Serve(const Options& options, process::SignalWaiter& signals) {
   Announce(**app, options);
   signals.WaitUntil();
   telemetry::Info("stopping");
-  std::jthread hard_end([&](const std::stop_token& stop) { EndOnSecondSignal(signals, stop); });
+  EndOnNextSignal();
   (*app)->Stop(kGrace);
   app->reset();
   return 0;

@@ -6,7 +6,6 @@
 
 #include "CLI/CLI.hpp"
 #include "fmt/format.h"
-
 #include "libs/base/version.h"
 #include "libs/config/shorthand/duration.h"
 #include "libs/telemetry/log.h"
@@ -44,27 +43,44 @@ void ReadEnvironment(const EnvironmentLookup& lookup, Options& options, RawOptio
   options.encryption_key = base::Secret(Or(lookup("DSTACK_SERVER_ENCRYPTION_KEY"), ""));
   options.base_image = Or(lookup("DSTACK_BASE_IMAGE"), "");
   const std::string user_home = Or(lookup("HOME"), "");
-  const std::string dstack_home = Or(lookup("DSTACK_HOME"), user_home.empty() ? "" : user_home + "/.dstack");
+  const std::string dstack_home =
+      Or(lookup("DSTACK_HOME"), user_home.empty() ? "" : user_home + "/.dstack");
   options.client_home = dstack_home;
   raw.home = Or(lookup("DSTACK_SERVER_DIR"), dstack_home.empty() ? "" : dstack_home + "/server");
 }
 
 void DeclareFlags(CLI::App& app, Options& options, RawOptions& raw) {
   app.add_option("--host", raw.host, "Address to listen on [DSTACK_SERVER_HOST; 127.0.0.1]");
-  app.add_option("-p,--port", raw.port, "Port for gRPC and HTTP, 0 for any free one [DSTACK_SERVER_PORT; 3000]");
-  app.add_option("--token", raw.token, "Token of the user admin [DSTACK_SERVER_ADMIN_TOKEN; generated on the first start]");
-  app.add_option("--home", raw.home, "Directory of the server's data [DSTACK_SERVER_DIR; ~/.dstack/server]");
-  app.add_option("--database-url", options.database_url,
-                 "PostgreSQL to use [DSTACK_DATABASE_URL; a private one under the server's directory]");
-  app.add_flag("--local-host", options.has_local_host, "Make this machine a host of the fleet `local`");
-  app.add_option("--agents-dir", options.agents_dir, "Where dstack-shim and dstack-runner are [beside this program]");
-  app.add_option("--base-image", options.base_image, "Image of runs that name none [DSTACK_BASE_IMAGE]");
-  app.add_option("--host-lost-after", raw.host_lost_after,
-                 "How long the host of running jobs may be silent before they fail, such as 15m [15m]");
+  app.add_option("-p,--port",
+                 raw.port,
+                 "Port for gRPC and HTTP, 0 for any free one [DSTACK_SERVER_PORT; 3000]");
+  app.add_option(
+      "--token",
+      raw.token,
+      "Token of the user admin [DSTACK_SERVER_ADMIN_TOKEN; generated on the first start]");
+  app.add_option(
+      "--home", raw.home, "Directory of the server's data [DSTACK_SERVER_DIR; ~/.dstack/server]");
+  app.add_option(
+      "--database-url",
+      options.database_url,
+      "PostgreSQL to use [DSTACK_DATABASE_URL; a private one under the server's directory]");
+  app.add_flag(
+      "--local-host", options.has_local_host, "Make this machine a host of the fleet `local`");
+  app.add_option("--agents-dir",
+                 options.agents_dir,
+                 "Where dstack-shim and dstack-runner are [beside this program]");
+  app.add_option(
+      "--base-image", options.base_image, "Image of runs that name none [DSTACK_BASE_IMAGE]");
+  app.add_option(
+      "--host-lost-after",
+      raw.host_lost_after,
+      "How long the host of running jobs may be silent before they fail, such as 15m [15m]");
   app.add_flag("--insecure", options.is_plaintext_allowed, "Allow plaintext for other machines");
   app.add_option("--tls-cert", options.tls_certificate_file, "PEM file with the certificate chain");
   app.add_option("--tls-key", options.tls_key_file, "PEM file with the private key");
-  app.add_option("-l,--log-level", options.log_level, "debug, info, warning or error [DSTACK_SERVER_LOG_LEVEL; info]");
+  app.add_option("-l,--log-level",
+                 options.log_level,
+                 "debug, info, warning or error [DSTACK_SERVER_LOG_LEVEL; info]");
   app.add_option("--log-format", raw.log_format, "text or json [DSTACK_SERVER_LOG_FORMAT; text]");
   app.add_flag("-d,--debug", raw.is_debug, "The same as --log-level debug");
   app.add_flag("-y,--yes", raw.yes, "Point the client's settings of this user at this server");
@@ -75,7 +91,8 @@ void DeclareFlags(CLI::App& app, Options& options, RawOptions& raw) {
 }
 
 std::optional<std::uint16_t> ParsePort(const std::string& text) {
-  const bool is_number = !text.empty() && text.size() <= 5 && text.find_first_not_of("0123456789") == std::string::npos;
+  const bool is_number = !text.empty() && text.size() <= 5 &&
+                         text.find_first_not_of("0123456789") == std::string::npos;
   if (!is_number || std::stoi(text) > 65535) return std::nullopt;
   return static_cast<std::uint16_t>(std::stoi(text));
 }
@@ -83,12 +100,14 @@ std::optional<std::uint16_t> ParsePort(const std::string& text) {
 // Wrong values in the order of the flags; empty: all is well.
 std::string CheckValues(const RawOptions& raw, Options& options) {
   const auto port = ParsePort(raw.port);
-  if (!port) return fmt::format("--port: '{}' is no port; it must be a number from 0 to 65535", raw.port);
+  if (!port)
+    return fmt::format("--port: '{}' is no port; it must be a number from 0 to 65535", raw.port);
   options.port = *port;
   if (raw.host.empty()) return "--host: must not be empty";
   options.host = raw.host;
   constexpr std::size_t kMinToken = 8;
-  if (!raw.token.empty() && (raw.token.size() < kMinToken || raw.token.find_first_of(" \t\r\n") != std::string::npos)) {
+  if (!raw.token.empty() &&
+      (raw.token.size() < kMinToken || raw.token.find_first_of(" \t\r\n") != std::string::npos)) {
     return fmt::format("--token: must have at least {} characters and no blanks", kMinToken);
   }
   options.admin_token = base::Secret(raw.token);
@@ -99,13 +118,15 @@ std::string CheckValues(const RawOptions& raw, Options& options) {
     constexpr std::int64_t kLeastSeconds = 60;
     constexpr std::int64_t kMostSeconds = 366LL * 24 * 3600;
     if (!seconds.ok() || *seconds < kLeastSeconds || *seconds > kMostSeconds) {
-      return fmt::format("--host-lost-after: '{}' must be a duration from 1m to 366d, such as 15m", raw.host_lost_after);
+      return fmt::format("--host-lost-after: '{}' must be a duration from 1m to 366d, such as 15m",
+                         raw.host_lost_after);
     }
     options.host_lost_after = std::chrono::seconds(*seconds);
   }
   if (raw.is_debug) options.log_level = "debug";
   if (!telemetry::ParseLevel(options.log_level).ok()) {
-    return fmt::format("--log-level: '{}' must be debug, info, warning, error or off", options.log_level);
+    return fmt::format("--log-level: '{}' must be debug, info, warning, error or off",
+                       options.log_level);
   }
   if (raw.log_format != "text" && raw.log_format != "json") {
     return fmt::format("--log-format: '{}' must be text or json", raw.log_format);
@@ -119,7 +140,8 @@ std::string CheckValues(const RawOptions& raw, Options& options) {
 
 }  // namespace
 
-ParsedOptions ParseOptions(const std::vector<std::string>& arguments, const EnvironmentLookup& lookup) {
+ParsedOptions ParseOptions(const std::vector<std::string>& arguments,
+                           const EnvironmentLookup& lookup) {
   ParsedOptions result;
   Options options;
   RawOptions raw;

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-
 #include "libs/base/secret.h"
 
 namespace dstack::server {
@@ -16,7 +15,8 @@ namespace dstack::server {
 // Whether the client's settings of this user shall point at this server.
 enum class ClientUpdate { kAsk, kYes, kNo };
 
-// Everything the process is told at its start: flags over environment over defaults. Nobody behind this reads the environment.
+// Everything the process is told at its start: flags over environment over defaults. Nobody behind
+// this reads the environment.
 struct Options {
   enum class Command { kServe, kMigrate };
   Command command = Command::kServe;
@@ -27,8 +27,8 @@ struct Options {
   std::string tls_certificate_file;
   std::string tls_key_file;
 
-  std::string home;         // directory of the server, absolute
-  std::string client_home;  // directory of the client's settings of this user; empty: none
+  std::string home;          // directory of the server, absolute
+  std::string client_home;   // directory of the client's settings of this user; empty: none
   std::string database_url;  // empty: a private PostgreSQL under home
   std::string admin_token_file;
   base::Secret admin_token;     // empty: generated on the first start
@@ -44,7 +44,8 @@ struct Options {
   ClientUpdate client_update = ClientUpdate::kAsk;
 };
 
-// What a command line came to: options, or a text for the person and the exit status (help, version, wrong usage).
+// What a command line came to: options, or a text for the person and the exit status (help,
+// version, wrong usage).
 struct ParsedOptions {
   std::optional<Options> options;
   int exit_status = 0;
@@ -53,6 +54,7 @@ struct ParsedOptions {
 
 // Pure. `lookup` gives the value of an environment variable; nullopt: not set.
 using EnvironmentLookup = std::function<std::optional<std::string>(const std::string& name)>;
-ParsedOptions ParseOptions(const std::vector<std::string>& arguments, const EnvironmentLookup& lookup);
+ParsedOptions ParseOptions(const std::vector<std::string>& arguments,
+                           const EnvironmentLookup& lookup);
 
 }  // namespace dstack::server

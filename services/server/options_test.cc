@@ -1,14 +1,16 @@
 #include "services/server/options.h"
 
-#include <catch2/catch.hpp>
 #include <map>
+
+#include <catch2/catch.hpp>
 
 namespace dstack::server {
 namespace {
 
 using Environment = std::map<std::string, std::string>;
 
-ParsedOptions Parse(const std::vector<std::string>& arguments, const Environment& environment = {{"HOME", "/home/ann"}}) {
+ParsedOptions Parse(const std::vector<std::string>& arguments,
+                    const Environment& environment = {{"HOME", "/home/ann"}}) {
   return ParseOptions(arguments, [&](const std::string& name) -> std::optional<std::string> {
     const auto it = environment.find(name);
     if (it == environment.end()) return std::nullopt;

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
-
 #include "libs/base/status.h"
 
 namespace dstack::server {
@@ -15,7 +14,8 @@ constexpr const char* kBackend = "ssh";
 constexpr const char* kRegion = "remote";
 constexpr const char* kTokenPrefix = "n1:";
 
-// Environment variables belong to what members of a project share; the password of a registry does not.
+// Environment variables belong to what members of a project share; the password of a registry does
+// not.
 void HideSecrets(config::v1::RunConfiguration& configuration) {
   if (configuration.has_registry_auth()) configuration.mutable_registry_auth()->clear_password();
 }
@@ -97,7 +97,8 @@ void AddJobs(const std::vector<Job>& jobs, api::v1::Run& run) {
 }  // namespace
 
 google::protobuf::Timestamp ToProto(TimePoint time) {
-  const auto nanos = std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count();
+  const auto nanos =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count();
   google::protobuf::Timestamp result;
   std::int64_t seconds = nanos / 1'000'000'000;
   std::int64_t rest = nanos % 1'000'000'000;
@@ -115,8 +116,8 @@ TimePoint FromProto(const google::protobuf::Timestamp& time) {
   constexpr std::int64_t kLastSecond = 7'258'118'400;
   const std::int64_t seconds = std::clamp<std::int64_t>(time.seconds(), 0, kLastSecond);
   const std::int64_t nanos = std::clamp<std::int64_t>(time.nanos(), 0, 999'999'999);
-  return TimePoint(std::chrono::duration_cast<TimePoint::duration>(std::chrono::seconds(seconds) +
-                                                                   std::chrono::nanoseconds(nanos)));
+  return TimePoint(std::chrono::duration_cast<TimePoint::duration>(
+      std::chrono::seconds(seconds) + std::chrono::nanoseconds(nanos)));
 }
 
 api::v1::Run ToProto(const RunAndJobs& source, TimePoint now) {
@@ -130,8 +131,8 @@ api::v1::Run ToProto(const RunAndJobs& source, TimePoint now) {
   result.mutable_spec()->set_run_name(run.name);
   HideSecrets(*result.mutable_spec()->mutable_configuration());
   result.set_status(run.status);
-  result.set_status_message(
-      StatusMessage(run, newest.message, newest.all_pulling, IsWaiting(run.status) && newest.any_again));
+  result.set_status_message(StatusMessage(
+      run, newest.message, newest.all_pulling, IsWaiting(run.status) && newest.any_again));
   result.set_termination_reason(run.termination_reason);
   result.set_error(ErrorText(run).empty() ? newest.error : ErrorText(run));
   AddJobs(source.jobs, result);
@@ -169,7 +170,8 @@ api::v1::RunPlan ToProto(const RunProposal& proposal,
   }
   if (proposal.current_run) *result.mutable_current_run() = ToProto(*proposal.current_run, now);
   result.set_action(proposal.action);
-  result.mutable_changed_fields()->Assign(proposal.changed_fields.begin(), proposal.changed_fields.end());
+  result.mutable_changed_fields()->Assign(proposal.changed_fields.begin(),
+                                          proposal.changed_fields.end());
   result.set_has_no_fleets(proposal.has_no_fleets);
   return result;
 }
@@ -213,14 +215,17 @@ api::v1::Fleet ToProto(const Fleet& fleet) {
   return result;
 }
 
-api::v1::FleetPlan ToProto(const FleetProposal& proposal, const Project& project, const std::string& user_name) {
+api::v1::FleetPlan ToProto(const FleetProposal& proposal,
+                           const Project& project,
+                           const std::string& user_name) {
   api::v1::FleetPlan result;
   result.set_project_name(project.name);
   result.set_user_name(user_name);
   *result.mutable_effective_fleet_spec() = proposal.effective_spec;
   result.mutable_effective_fleet_spec()->clear_ssh_keys();
   if (proposal.current_fleet) *result.mutable_current_fleet() = ToProto(*proposal.current_fleet);
-  result.mutable_changed_fields()->Assign(proposal.changed_fields.begin(), proposal.changed_fields.end());
+  result.mutable_changed_fields()->Assign(proposal.changed_fields.begin(),
+                                          proposal.changed_fields.end());
   result.set_is_updatable(proposal.is_updatable);
   return result;
 }
@@ -261,7 +266,9 @@ absl::StatusOr<std::string> DecodeNameToken(const std::string& token) {
   if (token.empty()) return std::string();
   std::string text;
   if (!absl::WebSafeBase64Unescape(token, &text) || text.rfind(kTokenPrefix, 0) != 0) {
-    return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_PAGE_TOKEN", "page_token is not one of this list");
+    return base::Error(absl::StatusCode::kInvalidArgument,
+                       "INVALID_PAGE_TOKEN",
+                       "page_token is not one of this list");
   }
   return text.substr(std::char_traits<char>::length(kTokenPrefix));
 }

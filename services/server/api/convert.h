@@ -18,7 +18,8 @@
 #include "services/server/usecases/fleet_usecases.h"
 #include "services/server/usecases/run_usecases.h"
 
-// What the API shows of the domain. Pure. No function lets a secret out: private keys are not part of any of these messages.
+// What the API shows of the domain. Pure. No function lets a secret out: private keys are not part
+// of any of these messages.
 namespace dstack::server {
 
 google::protobuf::Timestamp ToProto(TimePoint time);
@@ -33,14 +34,17 @@ api::v1::RunPlan ToProto(const RunProposal& proposal,
                          TimePoint now);
 api::v1::Instance ToProto(const Instance& instance);
 api::v1::Fleet ToProto(const Fleet& fleet);
-api::v1::FleetPlan ToProto(const FleetProposal& proposal, const Project& project, const std::string& user_name);
+api::v1::FleetPlan ToProto(const FleetProposal& proposal,
+                           const Project& project,
+                           const std::string& user_name);
 api::v1::Project ToProto(const Project& project);
 api::v1::User ToProto(const User& user);
 
 // The page size to use: `fallback` for 0, never above `cap`.
 std::uint32_t PageSize(std::uint32_t wanted, std::uint32_t fallback, std::uint32_t cap);
 
-// Page tokens of lists that are ordered by name: the last name of the page, marked so that it cannot be mistaken for another list's.
+// Page tokens of lists that are ordered by name: the last name of the page, marked so that it
+// cannot be mistaken for another list's.
 std::string EncodeNameToken(const std::string& last_name);
 absl::StatusOr<std::string> DecodeNameToken(const std::string& token);
 

@@ -16,7 +16,8 @@ class UploadBudget {
  public:
   explicit UploadBudget(std::uint64_t bytes) : left_(static_cast<std::int64_t>(bytes)) {}
   bool Take(std::uint64_t bytes) {
-    if (left_.fetch_sub(static_cast<std::int64_t>(bytes)) >= static_cast<std::int64_t>(bytes)) return true;
+    if (left_.fetch_sub(static_cast<std::int64_t>(bytes)) >= static_cast<std::int64_t>(bytes))
+      return true;
     Give(bytes);
     return false;
   }
@@ -27,7 +28,8 @@ class UploadBudget {
 };
 
 // dstack.api.v1.FileService; the proto is the contract.
-class FileService final : public api::v1::FileService::WithCallbackMethod_UploadFile<api::v1::FileService::Service> {
+class FileService final
+    : public api::v1::FileService::WithCallbackMethod_UploadFile<api::v1::FileService::Service> {
  public:
   static constexpr std::uint64_t kMaxFileBytes = 64ULL << 20;
 
@@ -37,8 +39,8 @@ class FileService final : public api::v1::FileService::WithCallbackMethod_Upload
   grpc::Status FindMissingFiles(grpc::ServerContext* context,
                                 const api::v1::FindMissingFilesRequest* request,
                                 api::v1::FindMissingFilesResponse* response) override;
-  grpc::ServerReadReactor<api::v1::UploadFileRequest>* UploadFile(grpc::CallbackServerContext* context,
-                                                                  api::v1::UploadFileResponse* response) override;
+  grpc::ServerReadReactor<api::v1::UploadFileRequest>* UploadFile(
+      grpc::CallbackServerContext* context, api::v1::UploadFileResponse* response) override;
 
  private:
   rpc::Gate& gate_;

@@ -18,35 +18,41 @@ InstanceService::InstanceService(rpc::Gate& gate, const Access& access, Instance
 grpc::Status InstanceService::ListInstances(grpc::ServerContext* context,
                                             const api::v1::ListInstancesRequest* request,
                                             api::v1::ListInstancesResponse* response) {
-  return gate_.Serve(*context, methods::kListInstances, [&](const rpc::Caller& caller) -> absl::Status {
-    ASSIGN_OR_RETURN(const Project project, access_.FindProject(caller, request->project_name()));
-    InstanceStore::Filter filter;
-    filter.project_id = project.id;
-    filter.fleet_name = request->fleet_name();
-    filter.include_terminated = request->include_terminated();
-    filter.page_size = PageSize(request->page_size(), kInstancesPageSize, kInstancesPageSize);
-    filter.page_token = request->page_token();
-    ASSIGN_OR_RETURN(const auto page, instances_.List(filter));
-    for (const Instance& instance : page.instances) *response->add_instances() = ToProto(instance);
-    response->set_next_page_token(page.next_page_token);
-    return absl::OkStatus();
-  });
+  return gate_.Serve(
+      *context, methods::kListInstances, [&](const rpc::Caller& caller) -> absl::Status {
+        ASSIGN_OR_RETURN(const Project project,
+                         access_.FindProject(caller, request->project_name()));
+        InstanceStore::Filter filter;
+        filter.project_id = project.id;
+        filter.fleet_name = request->fleet_name();
+        filter.include_terminated = request->include_terminated();
+        filter.page_size = PageSize(request->page_size(), kInstancesPageSize, kInstancesPageSize);
+        filter.page_token = request->page_token();
+        ASSIGN_OR_RETURN(const auto page, instances_.List(filter));
+        for (const Instance& instance : page.instances)
+          *response->add_instances() = ToProto(instance);
+        response->set_next_page_token(page.next_page_token);
+        return absl::OkStatus();
+      });
 }
 
 grpc::Status InstanceService::GetInstance(grpc::ServerContext* context,
                                           const api::v1::GetInstanceRequest* request,
                                           api::v1::GetInstanceResponse* response) {
-  return gate_.Serve(*context, methods::kGetInstance, [&](const rpc::Caller& caller) -> absl::Status {
-    ASSIGN_OR_RETURN(const Project project, access_.FindProject(caller, request->project_name()));
-    const absl::Status absent = base::NotFound("INSTANCE_NOT_FOUND", "instance", request->instance_id());
-    if (!base::IsUuid(request->instance_id())) return absent;
-    const auto instance = instances_.Load(InstanceId(request->instance_id()));
-    if (absl::IsNotFound(instance.status())) return absent;
-    if (!instance.ok()) return instance.status();
-    if (instance->project_id != project.id) return absent;
-    *response->mutable_instance() = ToProto(*instance);
-    return absl::OkStatus();
-  });
+  return gate_.Serve(
+      *context, methods::kGetInstance, [&](const rpc::Caller& caller) -> absl::Status {
+        ASSIGN_OR_RETURN(const Project project,
+                         access_.FindProject(caller, request->project_name()));
+        const absl::Status absent =
+            base::NotFound("INSTANCE_NOT_FOUND", "instance", request->instance_id());
+        if (!base::IsUuid(request->instance_id())) return absent;
+        const auto instance = instances_.Load(InstanceId(request->instance_id()));
+        if (absl::IsNotFound(instance.status())) return absent;
+        if (!instance.ok()) return instance.status();
+        if (instance->project_id != project.id) return absent;
+        *response->mutable_instance() = ToProto(*instance);
+        return absl::OkStatus();
+      });
 }
 
 }  // namespace dstack::server

@@ -9,7 +9,8 @@
 namespace dstack::server {
 
 // dstack.api.v1.LogService; the proto is the contract.
-class LogService final : public api::v1::LogService::WithCallbackMethod_StreamLogs<api::v1::LogService::Service> {
+class LogService final
+    : public api::v1::LogService::WithCallbackMethod_StreamLogs<api::v1::LogService::Service> {
  public:
   // All outlive this object.
   LogService(const LogCall::Services& streams,
@@ -21,10 +22,13 @@ class LogService final : public api::v1::LogService::WithCallbackMethod_StreamLo
       grpc::CallbackServerContext* context, const api::v1::StreamLogsRequest* request) override;
 
  private:
-  absl::Status StartStream(const std::shared_ptr<LogCall>& call, const api::v1::StreamLogsRequest& request);
-  absl::StatusOr<LogStream::Request> Resolve(const rpc::Caller& caller, const api::v1::StreamLogsRequest& request);
+  absl::Status StartStream(const std::shared_ptr<LogCall>& call,
+                           const api::v1::StreamLogsRequest& request);
+  absl::StatusOr<LogStream::Request> Resolve(const rpc::Caller& caller,
+                                             const api::v1::StreamLogsRequest& request);
   absl::StatusOr<LogStream::Request> FindSubmission(const Project& project, const std::string& id);
-  absl::StatusOr<LogStream::Request> FindNewest(const Project& project, const api::v1::StreamLogsRequest& request);
+  absl::StatusOr<LogStream::Request> FindNewest(const Project& project,
+                                                const api::v1::StreamLogsRequest& request);
 
   const LogCall::Services streams_;
   const LogStream::Services logs_;

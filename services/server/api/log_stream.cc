@@ -30,14 +30,18 @@ void DropBefore(TimePoint since, common::v1::LogBatch& batch) {
 
 }  // namespace
 
-LogStream::LogStream(const std::shared_ptr<LogCall>& call, const Services& services, const Request& request)
+LogStream::LogStream(const std::shared_ptr<LogCall>& call,
+                     const Services& services,
+                     const Request& request)
     : call_(call),
       services_(services),
       request_(request),
       position_(request.after_sequence),
       since_(request.since) {}
 
-void LogStream::Start(const std::shared_ptr<LogCall>& call, const Services& services, const Request& request) {
+void LogStream::Start(const std::shared_ptr<LogCall>& call,
+                      const Services& services,
+                      const Request& request) {
   auto self = std::shared_ptr<LogStream>(new LogStream(call, services, request));
   self->Begin(call);
 }
@@ -143,7 +147,8 @@ LogStream::Step LogStream::ReadStorage(LogCall& call) {
   return AtEnd(call, is_log_ended_);
 }
 
-// Nothing is stored after the position. The log is complete when its end is stored, or when the job is over and has no end to store.
+// Nothing is stored after the position. The log is complete when its end is stored, or when the job
+// is over and has no end to store.
 LogStream::Step LogStream::AtEnd(LogCall& call, bool is_ended) {
   if (is_ended || is_job_final_) return SendEnd(call);
   if (look_at_job_.exchange(false)) {

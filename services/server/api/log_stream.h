@@ -5,10 +5,9 @@
 #include <memory>
 #include <optional>
 
-#include "absl/status/status.h"
-
 #include "dstack/api/v1/log_service.pb.h"
 
+#include "absl/status/status.h"
 #include "libs/base/mutex.h"
 #include "services/server/api/stream_call.h"
 #include "services/server/logs/log_hub.h"
@@ -19,8 +18,9 @@ namespace dstack::server {
 
 using LogCall = StreamCall<api::v1::StreamLogsResponse>;
 
-// One reader of a job's log, with its own position: from memory where the hub has what comes next, otherwise from storage. Makes the next
-// message only when the last ones have left, so a slow reader costs two messages of memory and nobody's time. Lives as long as its call.
+// One reader of a job's log, with its own position: from memory where the hub has what comes next,
+// otherwise from storage. Makes the next message only when the last ones have left, so a slow
+// reader costs two messages of memory and nobody's time. Lives as long as its call.
 class LogStream final : public std::enable_shared_from_this<LogStream> {
  public:
   struct Services {
@@ -38,7 +38,9 @@ class LogStream final : public std::enable_shared_from_this<LogStream> {
     bool follow = false;
   };
 
-  static void Start(const std::shared_ptr<LogCall>& call, const Services& services, const Request& request);
+  static void Start(const std::shared_ptr<LogCall>& call,
+                    const Services& services,
+                    const Request& request);
 
  private:
   // What one step of a turn did.

@@ -15,11 +15,13 @@ inline constexpr Method kPlanRun{.name = "dstack.api.v1.RunService/PlanRun"};
 inline constexpr Method kApplyRun{.name = "dstack.api.v1.RunService/ApplyRun"};
 inline constexpr Method kGetRun{.name = "dstack.api.v1.RunService/GetRun"};
 inline constexpr Method kListRuns{.name = "dstack.api.v1.RunService/ListRuns"};
-inline constexpr Method kWatchRun{.name = "dstack.api.v1.RunService/WatchRun", .default_timeout = kStreamTimeout};
+inline constexpr Method kWatchRun{.name = "dstack.api.v1.RunService/WatchRun",
+                                  .default_timeout = kStreamTimeout};
 inline constexpr Method kStopRuns{.name = "dstack.api.v1.RunService/StopRuns"};
 inline constexpr Method kDeleteRuns{.name = "dstack.api.v1.RunService/DeleteRuns"};
 
-inline constexpr Method kStreamLogs{.name = "dstack.api.v1.LogService/StreamLogs", .default_timeout = kStreamTimeout};
+inline constexpr Method kStreamLogs{.name = "dstack.api.v1.LogService/StreamLogs",
+                                    .default_timeout = kStreamTimeout};
 
 inline constexpr Method kPlanFleet{.name = "dstack.api.v1.FleetService/PlanFleet"};
 inline constexpr Method kApplyFleet{.name = "dstack.api.v1.FleetService/ApplyFleet"};
@@ -40,8 +42,10 @@ inline constexpr Method kCreateUser{.name = "dstack.api.v1.UserService/CreateUse
 inline constexpr Method kListUsers{.name = "dstack.api.v1.UserService/ListUsers"};
 
 inline constexpr Method kFindMissingFiles{.name = "dstack.api.v1.FileService/FindMissingFiles"};
-inline constexpr Method kUploadFile{.name = "dstack.api.v1.FileService/UploadFile", .default_timeout = std::chrono::minutes(30)};
+inline constexpr Method kUploadFile{.name = "dstack.api.v1.FileService/UploadFile",
+                                    .default_timeout = std::chrono::minutes(30)};
 
-inline constexpr Method kGetServerInfo{.name = "dstack.api.v1.ServerService/GetServerInfo", .needs_identity = false};
+inline constexpr Method kGetServerInfo{.name = "dstack.api.v1.ServerService/GetServerInfo",
+                                       .needs_identity = false};
 
 }  // namespace dstack::server::methods

@@ -6,12 +6,12 @@
 #include <utility>
 
 #include "absl/status/status.h"
-
 #include "libs/base/mutex.h"
 
 namespace dstack::server {
 
-// The server streams that are open now, so that a stop of the server can end them with a clear word. Thread-safe.
+// The server streams that are open now, so that a stop of the server can end them with a clear
+// word. Thread-safe.
 class OpenStreams {
  public:
   using End = std::function<void(const absl::Status& status)>;

@@ -12,7 +12,10 @@ namespace dstack::server {
 class ProjectService final : public api::v1::ProjectService::Service {
  public:
   // All outlive this object.
-  ProjectService(rpc::Gate& gate, const Access& access, IdentityUseCases& use_cases, IdentityStore& identities);
+  ProjectService(rpc::Gate& gate,
+                 const Access& access,
+                 IdentityUseCases& use_cases,
+                 IdentityStore& identities);
 
   grpc::Status CreateProject(grpc::ServerContext* context,
                              const api::v1::CreateProjectRequest* request,

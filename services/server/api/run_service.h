@@ -12,7 +12,8 @@
 namespace dstack::server {
 
 // dstack.api.v1.RunService; the proto is the contract.
-class RunService final : public api::v1::RunService::WithCallbackMethod_WatchRun<api::v1::RunService::Service> {
+class RunService final
+    : public api::v1::RunService::WithCallbackMethod_WatchRun<api::v1::RunService::Service> {
  public:
   // All outlive this object.
   RunService(const WatchCall::Services& streams,
@@ -40,11 +41,12 @@ class RunService final : public api::v1::RunService::WithCallbackMethod_WatchRun
   grpc::Status DeleteRuns(grpc::ServerContext* context,
                           const api::v1::DeleteRunsRequest* request,
                           api::v1::DeleteRunsResponse* response) override;
-  grpc::ServerWriteReactor<api::v1::WatchRunResponse>* WatchRun(grpc::CallbackServerContext* context,
-                                                                const api::v1::WatchRunRequest* request) override;
+  grpc::ServerWriteReactor<api::v1::WatchRunResponse>* WatchRun(
+      grpc::CallbackServerContext* context, const api::v1::WatchRunRequest* request) override;
 
  private:
-  absl::Status StartWatch(const std::shared_ptr<WatchCall>& call, const api::v1::WatchRunRequest& request);
+  absl::Status StartWatch(const std::shared_ptr<WatchCall>& call,
+                          const api::v1::WatchRunRequest& request);
 
   const WatchCall::Services streams_;
   const Access& access_;

@@ -16,16 +16,19 @@ void RunWatch::Start(const std::shared_ptr<WatchCall>& call,
   // The writer keeps the watch alive, and lets go when the call is over.
   call->writer().OnWritable([self] { self->SendNewest(); });
   call->OnOver([self] { self->Stop(); });
-  auto watch = hub.Add(run, [weak = std::weak_ptr<RunWatch>(self)](const absl::StatusOr<WatchHub::Snapshot>& report) {
-    if (auto alive = weak.lock()) alive->OnReport(report);
-  });
+  auto watch = hub.Add(
+      run,
+      [weak = std::weak_ptr<RunWatch>(self)](const absl::StatusOr<WatchHub::Snapshot>& report) {
+        if (auto alive = weak.lock()) alive->OnReport(report);
+      });
   base::MutexLock lock(self->mutex_);
   if (!self->is_over_) self->watch_ = std::move(watch);
 }
 
 void RunWatch::OnReport(const absl::StatusOr<WatchHub::Snapshot>& run) {
   if (!run.ok()) {
-    // A database that is away for a moment is no reason to end: the next notification or sweep looks again.
+    // A database that is away for a moment is no reason to end: the next notification or sweep
+    // looks again.
     if (base::IsTransient(run.status())) return;
     if (auto call = call_.lock()) call->Finish(run.status());
     return;

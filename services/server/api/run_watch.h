@@ -14,8 +14,8 @@ namespace dstack::server {
 
 using WatchCall = StreamCall<api::v1::WatchRunResponse>;
 
-// One watcher of a run: sends what the hub reports, the newest only when the client is slower than the run changes, and ends the stream
-// when the run is final. Lives as long as its call.
+// One watcher of a run: sends what the hub reports, the newest only when the client is slower than
+// the run changes, and ends the stream when the run is final. Lives as long as its call.
 class RunWatch final : public std::enable_shared_from_this<RunWatch> {
  public:
   // Sends versions above `after_version`.
@@ -26,7 +26,9 @@ class RunWatch final : public std::enable_shared_from_this<RunWatch> {
                     std::uint64_t after_version);
 
  private:
-  RunWatch(const std::shared_ptr<WatchCall>& call, const base::Clock& clock, std::uint64_t after_version)
+  RunWatch(const std::shared_ptr<WatchCall>& call,
+           const base::Clock& clock,
+           std::uint64_t after_version)
       : call_(call), clock_(clock), sent_version_(after_version) {}
 
   void OnReport(const absl::StatusOr<WatchHub::Snapshot>& run);

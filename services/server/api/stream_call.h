@@ -8,7 +8,6 @@
 
 #include "absl/status/status.h"
 #include "grpcpp/server_context.h"
-
 #include "libs/exec/executor.h"
 #include "libs/rpc/gate.h"
 #include "libs/rpc/stream_writer.h"
@@ -16,8 +15,9 @@
 
 namespace dstack::server {
 
-// One server-streaming call: the gate's work before and after it, the writer, and its end when the server stops. Shared by whoever
-// produces for it; kept alive by the writer until the call is over. Thread-safe.
+// One server-streaming call: the gate's work before and after it, the writer, and its end when the
+// server stops. Shared by whoever produces for it; kept alive by the writer until the call is over.
+// Thread-safe.
 template <typename Message>
 class StreamCall final : public std::enable_shared_from_this<StreamCall<Message>> {
  public:
@@ -27,8 +27,9 @@ class StreamCall final : public std::enable_shared_from_this<StreamCall<Message>
     exec::Executor& pool;  // where blocking work of streams is done
   };
 
-  // Called on gRPC's thread: returns at once with the reactor for gRPC, and runs `start` on the pool once the caller is known. When the
-  // call is over, `start`'s argument has been released by this class.
+  // Called on gRPC's thread: returns at once with the reactor for gRPC, and runs `start` on the
+  // pool once the caller is known. When the call is over, `start`'s argument has been released by
+  // this class.
   using Start = std::function<void(std::shared_ptr<StreamCall> call)>;
   static grpc::ServerWriteReactor<Message>* Begin(const Services& services,
                                                   grpc::CallbackServerContext& context,
@@ -37,9 +38,10 @@ class StreamCall final : public std::enable_shared_from_this<StreamCall<Message>
                                                   Start start) {
     auto call = std::shared_ptr<StreamCall>(new StreamCall(services, context, method, capacity));
     auto* reactor = call->writer_.get();
-    call->stream_id_ = services.open_streams.Add([weak = std::weak_ptr(call)](const absl::Status& status) {
-      if (auto alive = weak.lock()) alive->Finish(status);
-    });
+    call->stream_id_ =
+        services.open_streams.Add([weak = std::weak_ptr(call)](const absl::Status& status) {
+          if (auto alive = weak.lock()) alive->Finish(status);
+        });
     call->writer_->OnClosed([call] { call->OnClosed(); });
     services.pool.Post([call, start = std::move(start)] {
       const absl::Status status = call->gate_.Authenticate(call->method_, call->admission_);

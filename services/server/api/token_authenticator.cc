@@ -25,7 +25,9 @@ absl::StatusOr<rpc::Identity> TokenAuthenticator::Authenticate(const base::Secre
   }
   auto user = identities_.FindByToken(token);
   if (absl::IsNotFound(user.status())) {
-    return base::Error(absl::StatusCode::kUnauthenticated, "INVALID_TOKEN", "the token is unknown, expired or revoked");
+    return base::Error(absl::StatusCode::kUnauthenticated,
+                       "INVALID_TOKEN",
+                       "the token is unknown, expired or revoked");
   }
   if (!user.ok()) return user.status();
   rpc::Identity identity{.user_id = user->id.str(),

@@ -11,8 +11,9 @@
 
 namespace dstack::server {
 
-// Tokens of users. A token that was good is believed for a few seconds without asking the database again, so a revoked one stops working
-// within that time. The cache is keyed by the token's SHA-256: nothing in memory or in timing shows a token. Thread-safe.
+// Tokens of users. A token that was good is believed for a few seconds without asking the database
+// again, so a revoked one stops working within that time. The cache is keyed by the token's
+// SHA-256: nothing in memory or in timing shows a token. Thread-safe.
 class TokenAuthenticator final : public rpc::Authenticator {
  public:
   static constexpr std::chrono::seconds kBelief{5};

@@ -28,23 +28,28 @@ grpc::Status UserService::GetMyUser(grpc::ServerContext* context,
 grpc::Status UserService::GetMySshKey(grpc::ServerContext* context,
                                       const api::v1::GetMySshKeyRequest*,
                                       api::v1::GetMySshKeyResponse* response) {
-  return gate_.Serve(*context, methods::kGetMySshKey, [&](const rpc::Caller& caller) -> absl::Status {
-    ASSIGN_OR_RETURN(const SshKeyPair key, identities_.LoadUserKey(UserId(caller.identity.user_id)));
-    response->set_private_key(key.private_key.Reveal());
-    response->set_public_key(key.public_key);
-    return absl::OkStatus();
-  });
+  return gate_.Serve(
+      *context, methods::kGetMySshKey, [&](const rpc::Caller& caller) -> absl::Status {
+        ASSIGN_OR_RETURN(const SshKeyPair key,
+                         identities_.LoadUserKey(UserId(caller.identity.user_id)));
+        response->set_private_key(key.private_key.Reveal());
+        response->set_public_key(key.public_key);
+        return absl::OkStatus();
+      });
 }
 
 grpc::Status UserService::CreateUser(grpc::ServerContext* context,
                                      const api::v1::CreateUserRequest* request,
                                      api::v1::CreateUserResponse* response) {
-  return gate_.Serve(*context, methods::kCreateUser, [&](const rpc::Caller& caller) -> absl::Status {
-    ASSIGN_OR_RETURN(const auto made, use_cases_.CreateUser(caller, request->user_name(), request->global_role()));
-    *response->mutable_user() = ToProto(made.user);
-    response->set_token(made.token.Reveal());
-    return absl::OkStatus();
-  });
+  return gate_.Serve(
+      *context, methods::kCreateUser, [&](const rpc::Caller& caller) -> absl::Status {
+        ASSIGN_OR_RETURN(
+            const auto made,
+            use_cases_.CreateUser(caller, request->user_name(), request->global_role()));
+        *response->mutable_user() = ToProto(made.user);
+        response->set_token(made.token.Reveal());
+        return absl::OkStatus();
+      });
 }
 
 grpc::Status UserService::ListUsers(grpc::ServerContext* context,
@@ -62,7 +67,8 @@ grpc::Status UserService::ListUsers(grpc::ServerContext* context,
     ASSIGN_OR_RETURN(const auto users, identities_.ListUsers(page_size + 1, after));
     for (const User& user : users) {
       if (static_cast<std::uint32_t>(response->users_size()) == page_size) {
-        response->set_next_page_token(EncodeNameToken(response->users(response->users_size() - 1).name()));
+        response->set_next_page_token(
+            EncodeNameToken(response->users(response->users_size() - 1).name()));
         break;
       }
       *response->add_users() = ToProto(user);

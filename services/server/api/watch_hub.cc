@@ -13,7 +13,8 @@ absl::StatusOr<WatchHub::Snapshot> LoadSnapshot(RunStore& runs, const RunId& id)
 
 }  // namespace
 
-WatchHub::WatchHub(RunStore& runs, Notifications& notifications, exec::Executor& pool) : runs_(runs), pool_(pool) {
+WatchHub::WatchHub(RunStore& runs, Notifications& notifications, exec::Executor& pool)
+    : runs_(runs), pool_(pool) {
   subscription_ = notifications.Subscribe(channel::kRun, [this](const std::string& payload) {
     if (payload.empty()) {
       LookAgain();

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-
 #include "libs/base/mutex.h"
 #include "libs/exec/executor.h"
 #include "services/server/ports/notifications.h"
@@ -16,8 +15,8 @@
 
 namespace dstack::server {
 
-// Tells any number of watchers what a run has become. A change is loaded once per process however many watch, and changes that come while
-// a load is under way lead to one more. Thread-safe.
+// Tells any number of watchers what a run has become. A change is loaded once per process however
+// many watch, and changes that come while a load is under way lead to one more. Thread-safe.
 class WatchHub {
  public:
   using Snapshot = std::shared_ptr<const RunAndJobs>;

@@ -1,10 +1,10 @@
 #include "services/server/logs/log_hub.h"
 
-#include <absl/strings/numbers.h>
-#include <absl/strings/str_split.h>
-
 #include <algorithm>
 #include <utility>
+
+#include <absl/strings/numbers.h>
+#include <absl/strings/str_split.h>
 
 namespace dstack::server {
 namespace {
@@ -17,12 +17,15 @@ constexpr std::size_t kRecordOverheadBytes = 64;
 
 std::size_t BytesOf(const LogBatch& batch) {
   std::size_t bytes = 0;
-  for (const LogRecord& record : batch.records()) bytes += record.data().size() + kRecordOverheadBytes;
+  for (const LogRecord& record : batch.records())
+    bytes += record.data().size() + kRecordOverheadBytes;
   return bytes;
 }
 
 std::uint64_t FirstOf(const LogBatch& batch) { return batch.records(0).sequence(); }
-std::uint64_t LastOf(const LogBatch& batch) { return batch.records(batch.records_size() - 1).sequence(); }
+std::uint64_t LastOf(const LogBatch& batch) {
+  return batch.records(batch.records_size() - 1).sequence();
+}
 
 struct Announcement {
   JobId job;
@@ -140,7 +143,8 @@ void LogHub::OnRunNotification(const std::string& payload) {
   {
     base::MutexLock lock(mutex_);
     const auto [begin, end] = followers_of_run_.equal_range(RunId(payload));
-    for (auto it = begin; it != end; ++it) wakes.push_back(topics_[it->second.first].followers[it->second.second].wake);
+    for (auto it = begin; it != end; ++it)
+      wakes.push_back(topics_[it->second.first].followers[it->second.second].wake);
   }
   for (const WakeFunction& wake : wakes) wake(Wake::kState);
 }
@@ -174,7 +178,8 @@ void LogHub::Leave(const Key& key, std::uint64_t id) {
   if (it == topics_.end()) return;
   const auto follower = it->second.followers.find(id);
   auto [begin, end] = followers_of_run_.equal_range(follower->second.run);
-  followers_of_run_.erase(std::find_if(begin, end, [&](const auto& entry) { return entry.second.second == id; }));
+  followers_of_run_.erase(
+      std::find_if(begin, end, [&](const auto& entry) { return entry.second.second == id; }));
   it->second.followers.erase(follower);
   if (!it->second.followers.empty()) return;
   Forget(it->second);
@@ -188,12 +193,14 @@ std::size_t LogHub::bytes() const {
 
 LogHub::Tap::~Tap() { hub_.Leave({job_, source_}, id_); }
 
-std::optional<LogBatch> LogHub::Tap::ReadAfter(std::uint64_t sequence, std::size_t max_bytes) const {
+std::optional<LogBatch> LogHub::Tap::ReadAfter(std::uint64_t sequence,
+                                               std::size_t max_bytes) const {
   base::MutexLock lock(hub_.mutex_);
   const auto it = hub_.topics_.find({job_, source_});
   if (it == hub_.topics_.end() || it->second.batches.empty()) return std::nullopt;
   const auto& batches = it->second.batches;
-  if (sequence + 1 < FirstOf(batches.front()) || sequence >= LastOf(batches.back())) return std::nullopt;
+  if (sequence + 1 < FirstOf(batches.front()) || sequence >= LastOf(batches.back()))
+    return std::nullopt;
   LogBatch result;
   result.set_source(source_);
   std::size_t bytes = 0;

@@ -19,9 +19,10 @@
 
 namespace dstack::server {
 
-// Wakes the followers of logs, and keeps the newest batches of followed logs in memory, so that a follower of a live job needs no database.
-// The replica that owns the host publishes what it has made durable; the others learn of it by notification and read storage. Logs that
-// nobody follows cost one look-up each. Thread-safe; never blocks.
+// Wakes the followers of logs, and keeps the newest batches of followed logs in memory, so that a
+// follower of a live job needs no database. The replica that owns the host publishes what it has
+// made durable; the others learn of it by notification and read storage. Logs that nobody follows
+// cost one look-up each. Thread-safe; never blocks.
 class LogHub {
  public:
   struct Limits {
@@ -31,11 +32,12 @@ class LogHub {
 
   // Why a follower is woken.
   enum class Wake {
-    kRecords,  // records or the end may be there
-    kState,    // the run of the job changed
+    kRecords,    // records or the end may be there
+    kState,      // the run of the job changed
     kLookAgain,  // something may have been missed: look at everything
   };
-  // Called without a lock held, on any thread, also once after the Tap is gone if that happens at the same time. Must return at once.
+  // Called without a lock held, on any thread, also once after the Tap is gone if that happens at
+  // the same time. Must return at once.
   using WakeFunction = std::function<void(Wake)>;
 
   explicit LogHub(Notifications& notifications);
@@ -44,7 +46,8 @@ class LogHub {
   LogHub(const LogHub&) = delete;
   LogHub& operator=(const LogHub&) = delete;
 
-  // Records of one source that have become durable here, in order; with is_end, nothing will follow.
+  // Records of one source that have become durable here, in order; with is_end, nothing will
+  // follow.
   void Publish(const JobId& job, const common::v1::LogBatch& batch, bool is_end);
 
   // What is known of a log.
@@ -59,8 +62,10 @@ class LogHub {
     ~Tap();
     Tap(const Tap&) = delete;
     Tap& operator=(const Tap&) = delete;
-    // Records right after `sequence` from memory, about `max_bytes`; nullopt when they are not there.
-    std::optional<common::v1::LogBatch> ReadAfter(std::uint64_t sequence, std::size_t max_bytes) const;
+    // Records right after `sequence` from memory, about `max_bytes`; nullopt when they are not
+    // there.
+    std::optional<common::v1::LogBatch> ReadAfter(std::uint64_t sequence,
+                                                  std::size_t max_bytes) const;
     Position position() const;
 
    private:
@@ -72,9 +77,13 @@ class LogHub {
     const common::v1::LogSource source_;
     const std::uint64_t id_;
   };
-  std::unique_ptr<Tap> Follow(const RunId& run, const JobId& job, common::v1::LogSource source, WakeFunction wake);
+  std::unique_ptr<Tap> Follow(const RunId& run,
+                              const JobId& job,
+                              common::v1::LogSource source,
+                              WakeFunction wake);
 
-  // Wakes everybody with kLookAgain: the safety net behind the notifications, called every few seconds.
+  // Wakes everybody with kLookAgain: the safety net behind the notifications, called every few
+  // seconds.
   void WakeAll();
 
   // Bytes held in memory.

@@ -1,9 +1,10 @@
 #include "services/server/logs/log_hub.h"
 
-#include <catch2/catch.hpp>
 #include <map>
 #include <string>
 #include <vector>
+
+#include <catch2/catch.hpp>
 
 namespace dstack::server {
 namespace {
@@ -13,8 +14,8 @@ using common::v1::LogBatch;
 
 class ManualNotifications final : public Notifications {
  public:
-  std::unique_ptr<Subscription> Subscribe(const std::string& name,
-                                          std::function<void(const std::string&)> callback) override {
+  std::unique_ptr<Subscription> Subscribe(
+      const std::string& name, std::function<void(const std::string&)> callback) override {
     callbacks_.emplace(name, std::move(callback));
     return std::make_unique<Subscription>();
   }
@@ -52,7 +53,8 @@ TEST_CASE("followers are woken once per news and read from memory") {
   ManualNotifications notifications;
   LogHub hub(notifications);
   std::vector<LogHub::Wake> wakes;
-  auto tap = hub.Follow(kRun, kJob, LOG_SOURCE_JOB, [&](LogHub::Wake wake) { wakes.push_back(wake); });
+  auto tap =
+      hub.Follow(kRun, kJob, LOG_SOURCE_JOB, [&](LogHub::Wake wake) { wakes.push_back(wake); });
   CHECK_FALSE(tap->ReadAfter(0, 1000).has_value());
 
   hub.Publish(kJob, Batch(1, 3), false);

@@ -15,12 +15,14 @@ bool IsMember(const Project& project, const std::string& user_name) {
 
 }  // namespace
 
-absl::StatusOr<Project> Access::FindProject(const rpc::Caller& caller, const std::string& name) const {
+absl::StatusOr<Project> Access::FindProject(const rpc::Caller& caller,
+                                            const std::string& name) const {
   if (name.empty()) return base::InvalidField("project_name", "must not be empty");
   auto project = identities_.LoadProject(name);
   const bool is_absent = absl::IsNotFound(project.status());
   if (!project.ok() && !is_absent) return project.status();
-  if (is_absent || !(caller.identity.is_global_admin || IsMember(*project, caller.identity.user_name))) {
+  if (is_absent ||
+      !(caller.identity.is_global_admin || IsMember(*project, caller.identity.user_name))) {
     return base::NotFound("PROJECT_NOT_FOUND", "project", name);
   }
   return project;

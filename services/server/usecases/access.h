@@ -3,7 +3,6 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-
 #include "libs/rpc/caller.h"
 #include "services/server/ports/identity_store.h"
 
@@ -15,8 +14,8 @@ class Access {
   // Outlives this object.
   explicit Access(IdentityStore& identities) : identities_(identities) {}
 
-  // The project, if the caller is a member or a global admin. A project of others and one that does not exist give the same answer:
-  // NOT_FOUND/PROJECT_NOT_FOUND.
+  // The project, if the caller is a member or a global admin. A project of others and one that does
+  // not exist give the same answer: NOT_FOUND/PROJECT_NOT_FOUND.
   absl::StatusOr<Project> FindProject(const rpc::Caller& caller, const std::string& name) const;
 
   // PERMISSION_DENIED/ACCESS_DENIED for others.

@@ -5,7 +5,6 @@
 
 #include "absl/strings/escaping.h"
 #include "fmt/format.h"
-
 #include "libs/base/status.h"
 #include "libs/config/validate.h"
 
@@ -38,7 +37,8 @@ std::string HostnameProblem(const std::string& hostname) {
 }
 
 std::string UserProblem(const std::string& user) {
-  if (user.empty()) return "is missing: the host has no user of its own, and ssh_config.user is not set";
+  if (user.empty())
+    return "is missing: the host has no user of its own, and ssh_config.user is not set";
   if (user.size() > kMaxUserLength) return "must have at most 64 characters";
   if (user.front() == '-') return fmt::format("'{}' must not begin with '-'", user);
   for (const char c : user) {
@@ -53,20 +53,26 @@ std::string UserProblem(const std::string& user) {
 // Reads one fleet document; collects everything that is wrong with it.
 class Resolver {
  public:
-  Resolver(const api::v1::FleetSpec& spec, bool needs_keys) : needs_keys_(needs_keys) { result_.spec = spec; }
+  Resolver(const api::v1::FleetSpec& spec, bool needs_keys) : needs_keys_(needs_keys) {
+    result_.spec = spec;
+  }
 
   absl::StatusOr<ResolvedFleet> Resolve() {
     FleetConfiguration& document = *result_.spec.mutable_configuration();
-    for (const auto& violation : config::FindFleetViolations(document)) Add(violation.field, violation.description);
+    for (const auto& violation : config::FindFleetViolations(document))
+      Add(violation.field, violation.description);
     CheckKind(document);
     SshConfig& ssh = *document.mutable_ssh_config();
-    TakeKey("ssh_config", ssh.identity_file(), ssh.has_identity_file(), ssh.mutable_ssh_key(), [&](const std::string& name) {
-      ssh.set_identity_file(name);
-    });
+    TakeKey("ssh_config",
+            ssh.identity_file(),
+            ssh.has_identity_file(),
+            ssh.mutable_ssh_key(),
+            [&](const std::string& name) { ssh.set_identity_file(name); });
     ssh.clear_ssh_key();
     if (ssh.has_proxy_jump()) TakeJumpKey("ssh_config.proxy_jump", *ssh.mutable_proxy_jump());
     if (static_cast<std::size_t>(ssh.hosts_size()) > kMaxHosts) {
-      Add("ssh_config.hosts", fmt::format("must have at most {} hosts; it has {}", kMaxHosts, ssh.hosts_size()));
+      Add("ssh_config.hosts",
+          fmt::format("must have at most {} hosts; it has {}", kMaxHosts, ssh.hosts_size()));
     }
     for (int i = 0; i < ssh.hosts_size(); ++i) {
       ResolveHost(document, fmt::format("ssh_config.hosts[{}]", i), *ssh.mutable_hosts(i));
@@ -89,12 +95,15 @@ class Resolver {
 
   void CheckKind(const FleetConfiguration& document) {
     if (!document.has_ssh_config()) {
-      Add("ssh_config", document.has_nodes() ? "is missing: fleets of cloud nodes need a backend, and this server has none"
-                                             : "is missing: a fleet needs hosts");
+      Add("ssh_config",
+          document.has_nodes()
+              ? "is missing: fleets of cloud nodes need a backend, and this server has none"
+              : "is missing: a fleet needs hosts");
       return;
     }
     if (document.has_nodes()) Add("nodes", "must not be set together with ssh_config");
-    if (document.has_resources()) Add("resources", "is for fleets of cloud nodes; hosts of ssh_config report theirs");
+    if (document.has_resources())
+      Add("resources", "is for fleets of cloud nodes; hosts of ssh_config report theirs");
     if (document.profile().ByteSizeLong() > 0) {
       Add("profile", "scheduling parameters are for fleets of cloud nodes, not for ssh_config");
     }
@@ -107,24 +116,32 @@ class Resolver {
   void CheckBlocks(const std::string& field, const config::v1::Blocks* blocks) {
     if (blocks == nullptr || blocks->division_case() != config::v1::Blocks::kCount) return;
     if (blocks->count() < 1 || blocks->count() > kMaxBlocks) {
-      Add(field, fmt::format("must be 'auto' or a number from 1 to {}; it is {}", kMaxBlocks, blocks->count()));
+      Add(field,
+          fmt::format(
+              "must be 'auto' or a number from 1 to {}; it is {}", kMaxBlocks, blocks->count()));
     }
   }
 
-  // Moves a key out of the document: documents are stored and returned as they are, keys are stored encrypted and never returned.
+  // Moves a key out of the document: documents are stored and returned as they are, keys are stored
+  // encrypted and never returned.
   template <typename SetName>
-  void TakeKey(const std::string& field, const std::string& identity_file, bool has_identity_file,
-               config::v1::SshKey* key, const SetName& set_name) {
+  void TakeKey(const std::string& field,
+               const std::string& identity_file,
+               bool has_identity_file,
+               config::v1::SshKey* key,
+               const SetName& set_name) {
     if (key->private_key().empty()) return;
-    const std::string name = has_identity_file && !identity_file.empty() ? identity_file : field + ".ssh_key";
+    const std::string name =
+        has_identity_file && !identity_file.empty() ? identity_file : field + ".ssh_key";
     (*result_.spec.mutable_ssh_keys())[name] = key->private_key();
     set_name(name);
   }
 
   void TakeJumpKey(const std::string& field, ProxyJump& jump) {
-    TakeKey(field, jump.identity_file(), true, jump.mutable_ssh_key(), [&](const std::string& name) {
-      jump.set_identity_file(name);
-    });
+    TakeKey(
+        field, jump.identity_file(), true, jump.mutable_ssh_key(), [&](const std::string& name) {
+          jump.set_identity_file(name);
+        });
     jump.clear_ssh_key();
   }
 
@@ -139,14 +156,16 @@ class Resolver {
 
   void CheckKey(const std::string& field, const std::string& name) {
     if (name.empty()) {
-      Add(field, "is missing: the host has no key of its own, and ssh_config.identity_file is not set");
+      Add(field,
+          "is missing: the host has no key of its own, and ssh_config.identity_file is not set");
       return;
     }
     used_keys_.insert(name);
     const auto& keys = result_.spec.ssh_keys();
     const auto key = keys.find(name);
     if (key == keys.end()) {
-      if (needs_keys_) Add(field, fmt::format("the content of key file '{}' was not sent in ssh_keys", name));
+      if (needs_keys_)
+        Add(field, fmt::format("the content of key file '{}' was not sent in ssh_keys", name));
       return;
     }
     const std::string problem = PrivateKeyProblem(key->second);
@@ -155,17 +174,21 @@ class Resolver {
 
   void CheckHostKey(const std::string& field, const std::string& host_key) {
     const bool is_line = host_key.find_first_of(std::string("\n\r\0", 3)) == std::string::npos;
-    const bool is_key = host_key.rfind("ssh-", 0) == 0 || host_key.rfind("ecdsa-", 0) == 0 || host_key.rfind("sk-", 0) == 0;
-    if (!is_line || !is_key || host_key.find(' ') == std::string::npos || host_key.size() > kMaxKeyBytes) {
+    const bool is_key = host_key.rfind("ssh-", 0) == 0 || host_key.rfind("ecdsa-", 0) == 0 ||
+                        host_key.rfind("sk-", 0) == 0;
+    if (!is_line || !is_key || host_key.find(' ') == std::string::npos ||
+        host_key.size() > kMaxKeyBytes) {
       Add(field, "must be a public key in one line, such as 'ssh-ed25519 AAAA...'");
     }
   }
 
   void ResolveHost(const FleetConfiguration& document, const std::string& field, SshHost& host) {
     const SshConfig& shared = document.ssh_config();
-    TakeKey(field, host.identity_file(), host.has_identity_file(), host.mutable_ssh_key(), [&](const std::string& name) {
-      host.set_identity_file(name);
-    });
+    TakeKey(field,
+            host.identity_file(),
+            host.has_identity_file(),
+            host.mutable_ssh_key(),
+            [&](const std::string& name) { host.set_identity_file(name); });
     host.clear_ssh_key();
     NewHost result;
     result.hostname = host.hostname();
@@ -174,7 +197,8 @@ class Resolver {
     result.port = Port(field + ".port", host.has_port(), host.port(), shared_port);
     result.user = host.has_user() ? host.user() : shared.user();
     AddIf(field + ".user", UserProblem(result.user));
-    result.identity_key_name = host.has_identity_file() ? host.identity_file() : shared.identity_file();
+    result.identity_key_name =
+        host.has_identity_file() ? host.identity_file() : shared.identity_file();
     CheckKey(field + ".identity_file", result.identity_key_name);
     if (host.has_host_key()) {
       CheckHostKey(field + ".host_key", host.host_key());
@@ -190,7 +214,8 @@ class Resolver {
       result.jump = ResolveJump("ssh_config.proxy_jump", jump);
     }
     if (!seen_.insert({result.hostname, result.port}).second) {
-      Add(field, fmt::format("host {} port {} is in the list already", result.hostname, result.port));
+      Add(field,
+          fmt::format("host {} port {} is in the list already", result.hostname, result.port));
     }
     result_.hosts.push_back(std::move(result));
   }
@@ -214,14 +239,17 @@ class Resolver {
 
   static std::uint32_t BlocksOf(const config::v1::Blocks& blocks) {
     if (blocks.division_case() == config::v1::Blocks::kAuto) return 0;
-    return blocks.division_case() == config::v1::Blocks::kCount ? static_cast<std::uint32_t>(blocks.count()) : 1;
+    return blocks.division_case() == config::v1::Blocks::kCount
+               ? static_cast<std::uint32_t>(blocks.count())
+               : 1;
   }
 
   void CheckInternalAddresses(const SshConfig& ssh) {
     int count = 0;
     for (const SshHost& host : ssh.hosts()) count += host.has_internal_ip() ? 1 : 0;
     if (count == 0) return;
-    if (count < ssh.hosts_size()) Add("ssh_config.hosts", "internal_ip must be set for all hosts or for none");
+    if (count < ssh.hosts_size())
+      Add("ssh_config.hosts", "internal_ip must be set for all hosts or for none");
     if (ssh.has_network()) Add("ssh_config.network", "must not be set together with internal_ip");
   }
 
@@ -229,10 +257,12 @@ class Resolver {
     for (int i = 0; i < document.env_size(); ++i) {
       const auto& variable = document.env(i);
       const std::string field = fmt::format("env[{}]", i);
-      if (variable.name().empty() || variable.name().find_first_of(std::string("=\0", 2)) != std::string::npos) {
+      if (variable.name().empty() ||
+          variable.name().find_first_of(std::string("=\0", 2)) != std::string::npos) {
         Add(field, "must have a name without '='");
       }
-      if (!variable.has_value()) Add(field, fmt::format("variable {} has no value", variable.name()));
+      if (!variable.has_value())
+        Add(field, fmt::format("variable {} has no value", variable.name()));
     }
   }
 
@@ -274,8 +304,10 @@ std::string OpenSshCipher(const std::string& private_key) {
 std::string PrivateKeyProblem(const std::string& private_key) {
   if (private_key.size() > kMaxKeyBytes) return "is larger than 64 KiB";
   const auto first = private_key.find_first_not_of(" \t\r\n");
-  const std::string_view text = std::string_view(private_key).substr(first == std::string::npos ? 0 : first);
-  const bool is_pem = text.rfind("-----BEGIN ", 0) == 0 && text.find(" PRIVATE KEY-----") != std::string_view::npos;
+  const std::string_view text =
+      std::string_view(private_key).substr(first == std::string::npos ? 0 : first);
+  const bool is_pem =
+      text.rfind("-----BEGIN ", 0) == 0 && text.find(" PRIVATE KEY-----") != std::string_view::npos;
   if (!is_pem) return "is no private key in PEM or OpenSSH format";
   if (text.rfind("-----BEGIN OPENSSH ", 0) == 0) {
     const std::string cipher = OpenSshCipher(std::string(text));
@@ -297,9 +329,11 @@ HostChange DiffHosts(const std::vector<Instance>& live, const std::vector<NewHos
   std::set<std::pair<std::string, std::uint16_t>> live_places;
   for (const NewHost& host : wanted) wanted_places.insert({host.hostname, host.port});
   for (const Instance& instance : live) {
-    if (instance.status == api::v1::INSTANCE_STATUS_TERMINATING || IsFinal(instance.status)) continue;
+    if (instance.status == api::v1::INSTANCE_STATUS_TERMINATING || IsFinal(instance.status))
+      continue;
     live_places.insert({instance.hostname, instance.port});
-    if (wanted_places.count({instance.hostname, instance.port}) == 0) change.removed.push_back(instance.id);
+    if (wanted_places.count({instance.hostname, instance.port}) == 0)
+      change.removed.push_back(instance.id);
   }
   for (const NewHost& host : wanted) {
     if (live_places.count({host.hostname, host.port}) == 0) change.added.push_back(host);

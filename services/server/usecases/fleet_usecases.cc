@@ -2,7 +2,6 @@
 
 #include "fmt/format.h"
 #include "fmt/ranges.h"
-
 #include "libs/base/status.h"
 #include "services/server/usecases/fleet_spec.h"
 #include "services/server/usecases/names_list.h"
@@ -15,7 +14,8 @@ namespace {
 absl::Status NeedsNewFleet(const Fleet& fleet, const std::vector<std::string>& changed) {
   return base::Error(absl::StatusCode::kFailedPrecondition,
                      "INVALID_STATE",
-                     fmt::format("fleet {} cannot be changed in place: {} changed; only hosts can come and go, delete the fleet first",
+                     fmt::format("fleet {} cannot be changed in place: {} changed; only hosts can "
+                                 "come and go, delete the fleet first",
                                  fleet.name,
                                  fmt::join(changed, ", ")),
                      {{"fleet_name", fleet.name}, {"from", "active"}, {"event", "update"}});
@@ -35,8 +35,9 @@ bool IsHostEdited(const Fleet& current, const ResolvedFleet& wanted) {
   for (const NewHost& host : wanted.hosts) {
     for (const NewHost& old : before->hosts) {
       if (host.hostname != old.hostname || host.port != old.port) continue;
-      if (host.user != old.user || host.identity_key_name != old.identity_key_name || host.blocks != old.blocks ||
-          host.internal_ip != old.internal_ip || host.jump.has_value() != old.jump.has_value()) {
+      if (host.user != old.user || host.identity_key_name != old.identity_key_name ||
+          host.blocks != old.blocks || host.internal_ip != old.internal_ip ||
+          host.jump.has_value() != old.jump.has_value()) {
         return true;
       }
     }
@@ -49,13 +50,15 @@ bool IsHostEdited(const Fleet& current, const ResolvedFleet& wanted) {
 FleetUseCases::FleetUseCases(FleetStore& fleets, const base::Clock& clock, base::IdSource& ids)
     : fleets_(fleets), clock_(clock), ids_(ids) {}
 
-absl::StatusOr<FleetProposal> FleetUseCases::Plan(const Project& project, const api::v1::FleetSpec& spec) {
+absl::StatusOr<FleetProposal> FleetUseCases::Plan(const Project& project,
+                                                  const api::v1::FleetSpec& spec) {
   ASSIGN_OR_RETURN(ResolvedFleet wanted, ResolveFleet(spec, /*needs_keys=*/false));
   FleetProposal proposal;
   ASSIGN_OR_RETURN(proposal.current_fleet, FindLive(project, wanted.spec.configuration().name()));
   if (proposal.current_fleet) {
     proposal.changed_fields = ChangedFields(proposal.current_fleet->spec, wanted.spec);
-    proposal.is_updatable = IsUpdatable(proposal.changed_fields) && !IsHostEdited(*proposal.current_fleet, wanted);
+    proposal.is_updatable =
+        IsUpdatable(proposal.changed_fields) && !IsHostEdited(*proposal.current_fleet, wanted);
   }
   proposal.effective_spec = std::move(wanted.spec);
   proposal.effective_spec.clear_ssh_keys();
@@ -77,10 +80,13 @@ absl::StatusOr<Fleet> FleetUseCases::Apply(const rpc::Caller& caller,
   ASSIGN_OR_RETURN(const auto current, FindLive(project, change.name));
   if (current) {
     const auto changed = ChangedFields(current->spec, wanted.spec);
-    const bool is_planned = application.is_forced || current->id.str() == application.current_fleet_id;
-    // A repeated request (same request_id) finds its own fleet here; the store then gives the first answer.
+    const bool is_planned =
+        application.is_forced || current->id.str() == application.current_fleet_id;
+    // A repeated request (same request_id) finds its own fleet here; the store then gives the first
+    // answer.
     if (!is_planned && application.request_id.empty()) return ChangedSincePlan(change.name);
-    if (!IsUpdatable(changed) || IsHostEdited(*current, wanted)) return NeedsNewFleet(*current, changed);
+    if (!IsUpdatable(changed) || IsHostEdited(*current, wanted))
+      return NeedsNewFleet(*current, changed);
     HostChange hosts = DiffHosts(current->instances, wanted.hosts);
     change.fleet_id = current->id;
     change.added = std::move(hosts.added);
@@ -99,12 +105,14 @@ absl::Status FleetUseCases::Delete(const Project& project,
                                    bool allow_missing) {
   ASSIGN_OR_RETURN(const auto checked, CheckNames("fleet_names", names));
   if (!instance_nums.empty() && checked.size() != 1) {
-    return base::InvalidField("instance_nums", fmt::format("needs exactly one fleet name; there are {}", checked.size()));
+    return base::InvalidField(
+        "instance_nums", fmt::format("needs exactly one fleet name; there are {}", checked.size()));
   }
   return fleets_.Delete(project.id, checked, instance_nums, allow_missing, clock_.Now());
 }
 
-absl::StatusOr<std::optional<Fleet>> FleetUseCases::FindLive(const Project& project, const std::string& name) {
+absl::StatusOr<std::optional<Fleet>> FleetUseCases::FindLive(const Project& project,
+                                                             const std::string& name) {
   if (name.empty()) return std::nullopt;
   auto fleet = fleets_.Load(project.id, name, "");
   if (absl::IsNotFound(fleet.status())) return std::nullopt;

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-
 #include "libs/base/clock.h"
 #include "libs/base/uuid.h"
 #include "libs/rpc/caller.h"
@@ -36,8 +35,11 @@ class FleetUseCases {
     std::string current_fleet_id;
     bool is_forced = false;
   };
-  // Creates a fleet, or adds and removes hosts of the live one. FAILED_PRECONDITION/INVALID_STATE names the fields that need a new fleet.
-  absl::StatusOr<Fleet> Apply(const rpc::Caller& caller, const Project& project, const Application& application);
+  // Creates a fleet, or adds and removes hosts of the live one. FAILED_PRECONDITION/INVALID_STATE
+  // names the fields that need a new fleet.
+  absl::StatusOr<Fleet> Apply(const rpc::Caller& caller,
+                              const Project& project,
+                              const Application& application);
 
   absl::Status Delete(const Project& project,
                       const std::vector<std::string>& names,

@@ -26,7 +26,8 @@ absl::StatusOr<IdentityUseCases::NewUser> IdentityUseCases::CreateUser(const rpc
     return base::InvalidField("user_name", base::Message(rule));
   }
   if (role == api::v1::GLOBAL_ROLE_UNSPECIFIED) role = api::v1::GLOBAL_ROLE_USER;
-  if (!api::v1::GlobalRole_IsValid(role)) return base::InvalidField("global_role", "is no role that this server knows");
+  if (!api::v1::GlobalRole_IsValid(role))
+    return base::InvalidField("global_role", "is no role that this server knows");
   NewUser result;
   result.token = NewToken();
   ASSIGN_OR_RETURN(const SshKeyPair key, make_key_(name + "@dstack"));
@@ -34,7 +35,8 @@ absl::StatusOr<IdentityUseCases::NewUser> IdentityUseCases::CreateUser(const rpc
   return result;
 }
 
-absl::StatusOr<Project> IdentityUseCases::CreateProject(const rpc::Caller& caller, const std::string& name) {
+absl::StatusOr<Project> IdentityUseCases::CreateProject(const rpc::Caller& caller,
+                                                        const std::string& name) {
   if (const absl::Status rule = config::CheckProjectName(name); !rule.ok()) {
     return base::InvalidField("project_name", base::Message(rule));
   }

@@ -4,7 +4,6 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-
 #include "libs/base/secret.h"
 #include "libs/rpc/caller.h"
 #include "services/server/ports/identity_store.h"
@@ -27,10 +26,13 @@ class IdentityUseCases {
     base::Secret token;
   };
   // Global admins only.
-  absl::StatusOr<NewUser> CreateUser(const rpc::Caller& caller, const std::string& name, api::v1::GlobalRole role);
+  absl::StatusOr<NewUser> CreateUser(const rpc::Caller& caller,
+                                     const std::string& name,
+                                     api::v1::GlobalRole role);
   absl::StatusOr<Project> CreateProject(const rpc::Caller& caller, const std::string& name);
 
-  // User `admin` with that token and project `main`, made if they are not there. Several replicas may do so at once.
+  // User `admin` with that token and project `main`, made if they are not there. Several replicas
+  // may do so at once.
   absl::Status Bootstrap(const base::Secret& admin_token);
 
  private:

@@ -5,7 +5,6 @@
 #include "fmt/format.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
-
 #include "libs/base/sha256.h"
 #include "libs/base/status.h"
 

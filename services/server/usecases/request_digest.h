@@ -7,8 +7,8 @@
 
 namespace dstack::server {
 
-// SHA-256 of a request in hexadecimal digits, the same for equal content whatever the order of map entries: tells a repeated request
-// from another one that uses the same request_id.
+// SHA-256 of a request in hexadecimal digits, the same for equal content whatever the order of map
+// entries: tells a repeated request from another one that uses the same request_id.
 std::string RequestDigest(const google::protobuf::Message& request);
 
 // A request_id is empty or has 1 to 64 printable characters.

@@ -6,7 +6,6 @@
 
 #include "fmt/format.h"
 #include "fmt/ranges.h"
-
 #include "libs/base/status.h"
 #include "services/server/domain/offer/match.h"
 #include "services/server/domain/spec/effective_spec.h"
@@ -28,11 +27,16 @@ constexpr const char* kUnnamed = "run";
 std::vector<base::FieldViolation> CheckClientFields(const api::v1::RunSpec& spec) {
   std::vector<base::FieldViolation> violations;
   if (static_cast<std::size_t>(spec.files_size()) > kMaxFiles) {
-    violations.push_back({"files", fmt::format("must have at most {} archives; it has {}", kMaxFiles, spec.files_size()), ""});
+    violations.push_back(
+        {"files",
+         fmt::format("must have at most {} archives; it has {}", kMaxFiles, spec.files_size()),
+         ""});
   }
   const std::string& key = spec.ssh_public_key();
-  if (key.size() > kMaxKeyLength || key.find_first_of(std::string("\n\r\0", 3)) != std::string::npos) {
-    violations.push_back({"ssh_public_key", "must be one line of an authorized_keys file, at most 16 KiB", ""});
+  if (key.size() > kMaxKeyLength ||
+      key.find_first_of(std::string("\n\r\0", 3)) != std::string::npos) {
+    violations.push_back(
+        {"ssh_public_key", "must be one line of an authorized_keys file, at most 16 KiB", ""});
   }
   return violations;
 }
@@ -54,7 +58,8 @@ absl::Status CheckUploaded(FileStore& files, const UserId& user, const api::v1::
   ASSIGN_OR_RETURN(const auto missing, files.FindMissing(user, digests));
   std::vector<base::FieldViolation> violations;
   for (int i = 0; i < spec.files_size(); ++i) {
-    if (std::find(missing.begin(), missing.end(), spec.files(i).digest()) == missing.end()) continue;
+    if (std::find(missing.begin(), missing.end(), spec.files(i).digest()) == missing.end())
+      continue;
     violations.push_back({fmt::format("files[{}].digest", i),
                           fmt::format("file {} has not been uploaded", spec.files(i).digest()),
                           ""});
@@ -69,11 +74,14 @@ absl::Status ChangedSincePlan(const std::string& name) {
                      {{"run_name", name}});
 }
 
-absl::Status ActiveAndNotUpdatable(const std::string& name, const std::vector<std::string>& changed) {
+absl::Status ActiveAndNotUpdatable(const std::string& name,
+                                   const std::vector<std::string>& changed) {
   return base::Error(
       absl::StatusCode::kFailedPrecondition,
       "RUN_ACTIVE",
-      fmt::format("run {} is active and cannot be updated in place: {} changed; stop it first", name, fmt::join(changed, ", ")),
+      fmt::format("run {} is active and cannot be updated in place: {} changed; stop it first",
+                  name,
+                  fmt::join(changed, ", ")),
       {{"run_name", name}, {"changed_fields", fmt::format("{}", fmt::join(changed, ","))}});
 }
 
@@ -129,11 +137,14 @@ absl::StatusOr<RunProposal> RunUseCases::Plan(const rpc::Caller& caller,
   const std::string& name = proposal.effective_spec.run_name();
   ASSIGN_OR_RETURN(proposal.current_run, FindActive(project, name));
   if (proposal.current_run) {
-    proposal.changed_fields = ChangedFields(proposal.current_run->run.spec, proposal.effective_spec);
-    if (IsUpdatable(proposal.effective_spec, proposal.changed_fields)) proposal.action = api::v1::APPLY_ACTION_UPDATE;
+    proposal.changed_fields =
+        ChangedFields(proposal.current_run->run.spec, proposal.effective_spec);
+    if (IsUpdatable(proposal.effective_spec, proposal.changed_fields))
+      proposal.action = api::v1::APPLY_ACTION_UPDATE;
   }
   ASSIGN_OR_RETURN(const auto instances, LoadInstances(project));
-  proposal.jobs.push_back({JobName(name.empty() ? kUnnamed : name, 0, 0), MatchInstances(proposal.effective_spec, instances)});
+  proposal.jobs.push_back({JobName(name.empty() ? kUnnamed : name, 0, 0),
+                           MatchInstances(proposal.effective_spec, instances)});
   if (instances.empty()) {
     ASSIGN_OR_RETURN(const bool has_fleets, fleets_.HasAny(project.id));
     proposal.has_no_fleets = !has_fleets;
@@ -204,7 +215,9 @@ absl::StatusOr<std::vector<RunAndJobs>> RunUseCases::Stop(const Project& project
   return runs_.RequestStop(project.id, checked, is_abort, clock_.Now());
 }
 
-absl::Status RunUseCases::Delete(const Project& project, const std::vector<std::string>& names, bool allow_missing) {
+absl::Status RunUseCases::Delete(const Project& project,
+                                 const std::vector<std::string>& names,
+                                 bool allow_missing) {
   ASSIGN_OR_RETURN(const auto checked, CheckNames("run_names", names));
   return runs_.Delete(project.id, checked, allow_missing);
 }
@@ -222,7 +235,8 @@ absl::StatusOr<std::vector<Instance>> RunUseCases::LoadInstances(const Project& 
   return instances;
 }
 
-absl::StatusOr<std::optional<RunAndJobs>> RunUseCases::FindActive(const Project& project, const std::string& name) {
+absl::StatusOr<std::optional<RunAndJobs>> RunUseCases::FindActive(const Project& project,
+                                                                  const std::string& name) {
   if (name.empty()) return std::nullopt;
   auto run = runs_.Load(project.id, {.name = name, .id = ""});
   if (absl::IsNotFound(run.status())) return std::nullopt;

@@ -5,10 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/statusor.h"
-
 #include "dstack/api/v1/run.pb.h"
 
+#include "absl/status/statusor.h"
 #include "libs/base/clock.h"
 #include "libs/base/uuid.h"
 #include "libs/rpc/caller.h"
@@ -20,8 +19,9 @@
 
 namespace dstack::server {
 
-// A spec as it will be stored: all defaults, the submitter's key. Checks everything that does not depend on what runs now, also that the
-// files have been uploaded where `files` is given. INVALID_ARGUMENT/INVALID_FIELDS.
+// A spec as it will be stored: all defaults, the submitter's key. Checks everything that does not
+// depend on what runs now, also that the files have been uploaded where `files` is given.
+// INVALID_ARGUMENT/INVALID_FIELDS.
 absl::StatusOr<api::v1::RunSpec> PrepareSpec(IdentityStore& identities,
                                              FileStore* files,
                                              const rpc::Caller& caller,
@@ -53,7 +53,9 @@ class RunUseCases {
               const base::Clock& clock,
               base::IdSource& ids);
 
-  absl::StatusOr<RunProposal> Plan(const rpc::Caller& caller, const Project& project, const api::v1::RunSpec& spec);
+  absl::StatusOr<RunProposal> Plan(const rpc::Caller& caller,
+                                   const Project& project,
+                                   const api::v1::RunSpec& spec);
 
   struct Application {
     api::v1::RunSpec spec;
@@ -65,17 +67,22 @@ class RunUseCases {
     bool is_forced = false;
   };
   // Submits a run, or updates the active one of that name in place.
-  absl::StatusOr<RunAndJobs> Apply(const rpc::Caller& caller, const Project& project, const Application& application);
+  absl::StatusOr<RunAndJobs> Apply(const rpc::Caller& caller,
+                                   const Project& project,
+                                   const Application& application);
 
   // Names: 1 to 100, repeated ones count once.
   absl::StatusOr<std::vector<RunAndJobs>> Stop(const Project& project,
                                                const std::vector<std::string>& names,
                                                bool is_abort);
-  absl::Status Delete(const Project& project, const std::vector<std::string>& names, bool allow_missing);
+  absl::Status Delete(const Project& project,
+                      const std::vector<std::string>& names,
+                      bool allow_missing);
 
  private:
   absl::StatusOr<std::vector<Instance>> LoadInstances(const Project& project);
-  absl::StatusOr<std::optional<RunAndJobs>> FindActive(const Project& project, const std::string& name);
+  absl::StatusOr<std::optional<RunAndJobs>> FindActive(const Project& project,
+                                                       const std::string& name);
   NewRun MakeRun(const rpc::Caller& caller,
                  const Project& project,
                  const api::v1::RunSpec& spec,

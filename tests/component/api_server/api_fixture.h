@@ -17,6 +17,7 @@
 #include "dstack/api/v1/run_service.grpc.pb.h"
 #include "dstack/api/v1/server_service.grpc.pb.h"
 #include "dstack/api/v1/user_service.grpc.pb.h"
+
 #include "libs/base/status.h"
 #include "libs/db/migrator.h"
 #include "libs/rpc/channel.h"
@@ -34,8 +35,9 @@ using namespace std::chrono_literals;
 inline constexpr const char* kAdminToken = "admin-token-of-the-tests";
 
 inline std::string NewServerDatabase() {
-  return testing::MiniPostgres::Get().NewDatabase(
-      "server", [](const std::string& conninfo) { return db::Migrate(conninfo, Migrations()).status(); });
+  return testing::MiniPostgres::Get().NewDatabase("server", [](const std::string& conninfo) {
+    return db::Migrate(conninfo, Migrations()).status();
+  });
 }
 
 inline ControlPlane::Settings TestSettings(const std::string& conninfo) {
@@ -70,7 +72,9 @@ class ApiFixture {
   // One unary call as the owner of `token` (the admin's by default).
   template <typename Stub, typename Request, typename Response>
   absl::StatusOr<Response> Call(std::unique_ptr<Stub>& stub,
-                                grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                                grpc::Status (Stub::*method)(grpc::ClientContext*,
+                                                             const Request&,
+                                                             Response*),
                                 const Request& request) {
     grpc::ClientContext context;
     Authorise(context);
@@ -95,7 +99,8 @@ class ApiFixture {
     return spec;
   }
 
-  absl::StatusOr<api::v1::Run> Apply(const api::v1::RunSpec& spec, const std::string& request_id = "") {
+  absl::StatusOr<api::v1::Run> Apply(const api::v1::RunSpec& spec,
+                                     const std::string& request_id = "") {
     api::v1::ApplyRunRequest request;
     request.set_project_name("main");
     *request.mutable_run_spec() = spec;
@@ -130,7 +135,8 @@ class ApiFixture {
     return response->token();
   }
 
-  static api::v1::FleetSpec SshFleet(const std::string& name, const std::vector<std::string>& hosts) {
+  static api::v1::FleetSpec SshFleet(const std::string& name,
+                                     const std::vector<std::string>& hosts) {
     static const std::string key = ssh::GenerateKeyPair("test")->private_key.Reveal();
     api::v1::FleetSpec spec;
     auto& configuration = *spec.mutable_configuration();
@@ -143,7 +149,8 @@ class ApiFixture {
     return spec;
   }
 
-  absl::StatusOr<api::v1::Fleet> ApplyFleet(const api::v1::FleetSpec& spec, const std::string& request_id = "") {
+  absl::StatusOr<api::v1::Fleet> ApplyFleet(const api::v1::FleetSpec& spec,
+                                            const std::string& request_id = "") {
     api::v1::ApplyFleetRequest request;
     request.set_project_name("main");
     *request.mutable_fleet_spec() = spec;

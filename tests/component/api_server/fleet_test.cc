@@ -90,7 +90,8 @@ TEST_CASE("everything that is wrong with a fleet is named at once") {
   clouds.mutable_configuration()->mutable_nodes()->set_min(1);
   CHECK(Has(Fields(api.ApplyFleet(clouds).status()), "ssh_config"));
   auto locked = ApiFixture::SshFleet("locked", {"host-9"});
-  (*locked.mutable_ssh_keys())["~/.ssh/id"] = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n";
+  (*locked.mutable_ssh_keys())["~/.ssh/id"] =
+      "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n";
   CHECK_THAT(std::string(api.ApplyFleet(locked).status().message()), Catch::Contains("passphrase"));
 }
 
@@ -137,7 +138,8 @@ TEST_CASE("fleets and instances are listed, read and deleted") {
   REQUIRE(host.ok());
   CHECK(host->instance().hostname() == "host-2");
   one.set_instance_id(pool.id());
-  CHECK(base::Reason(api.Call(api.instances, &api::v1::InstanceService::Stub::GetInstance, one).status()) ==
+  CHECK(base::Reason(
+            api.Call(api.instances, &api::v1::InstanceService::Stub::GetInstance, one).status()) ==
         "INSTANCE_NOT_FOUND");
 
   api::v1::DeleteFleetsRequest remove;
@@ -146,11 +148,15 @@ TEST_CASE("fleets and instances are listed, read and deleted") {
   remove.add_instance_nums(1);
   REQUIRE(api.Call(api.fleets, &api::v1::FleetService::Stub::DeleteFleets, remove).ok());
   remove.add_fleet_names("second");
-  CHECK(Has(Fields(api.Call(api.fleets, &api::v1::FleetService::Stub::DeleteFleets, remove).status()), "instance_nums"));
+  CHECK(
+      Has(Fields(api.Call(api.fleets, &api::v1::FleetService::Stub::DeleteFleets, remove).status()),
+          "instance_nums"));
   api::v1::DeleteFleetsRequest ghost;
   ghost.set_project_name("main");
   ghost.add_fleet_names("ghost");
-  CHECK(base::Reason(api.Call(api.fleets, &api::v1::FleetService::Stub::DeleteFleets, ghost).status()) == "FLEET_NOT_FOUND");
+  CHECK(base::Reason(
+            api.Call(api.fleets, &api::v1::FleetService::Stub::DeleteFleets, ghost).status()) ==
+        "FLEET_NOT_FOUND");
 }
 
 }  // namespace

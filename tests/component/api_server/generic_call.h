@@ -14,10 +14,14 @@ namespace dstack::server {
 // All methods of the public API, by descriptor.
 std::vector<const google::protobuf::MethodDescriptor*> ApiMethods();
 
-// Calls any method, streaming or not, with one message, and gives its final status. The first answer of a stream ends the call.
+// Calls any method, streaming or not, with one message, and gives its final status. The first
+// answer of a stream ends the call.
 absl::Status GenericCall(const std::shared_ptr<grpc::Channel>& channel,
                          const google::protobuf::MethodDescriptor& method,
                          const std::string& request_bytes,
                          const std::string& token);
+
+// Names of the services that reflection lists. It needs no token.
+std::vector<std::string> ReflectedServices(const std::shared_ptr<grpc::Channel>& channel);
 
 }  // namespace dstack::server

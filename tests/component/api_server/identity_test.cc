@@ -6,7 +6,8 @@ namespace {
 
 TEST_CASE("the server tells what it is") {
   ApiFixture api;
-  auto info = api.Call(api.server, &api::v1::ServerService::Stub::GetServerInfo, api::v1::GetServerInfoRequest());
+  auto info = api.Call(
+      api.server, &api::v1::ServerService::Stub::GetServerInfo, api::v1::GetServerInfoRequest());
   REQUIRE(info.ok());
   CHECK_FALSE(info->version().empty());
   CHECK_FALSE(info->server_id().empty());
@@ -23,19 +24,24 @@ TEST_CASE("users have a token and a key of their own") {
   CHECK(taken.code() == absl::StatusCode::kAlreadyExists);
   CHECK(base::Reason(taken) == "NAME_TAKEN");
   again.set_user_name("a b");
-  CHECK(base::FieldViolations(api.Call(api.users, &api::v1::UserService::Stub::CreateUser, again).status()).at(0).field ==
-        "user_name");
+  CHECK(base::FieldViolations(
+            api.Call(api.users, &api::v1::UserService::Stub::CreateUser, again).status())
+            .at(0)
+            .field == "user_name");
 
   api.token = token;
-  auto me = api.Call(api.users, &api::v1::UserService::Stub::GetMyUser, api::v1::GetMyUserRequest());
+  auto me =
+      api.Call(api.users, &api::v1::UserService::Stub::GetMyUser, api::v1::GetMyUserRequest());
   REQUIRE(me.ok());
   CHECK(me->user().name() == "ann");
   CHECK(me->user().global_role() == api::v1::GLOBAL_ROLE_USER);
-  auto key = api.Call(api.users, &api::v1::UserService::Stub::GetMySshKey, api::v1::GetMySshKeyRequest());
+  auto key =
+      api.Call(api.users, &api::v1::UserService::Stub::GetMySshKey, api::v1::GetMySshKeyRequest());
   REQUIRE(key.ok());
   CHECK_THAT(key->private_key(), Catch::StartsWith("-----BEGIN OPENSSH PRIVATE KEY-----"));
   CHECK(key->public_key() == me->user().ssh_public_key());
-  auto seen = api.Call(api.users, &api::v1::UserService::Stub::ListUsers, api::v1::ListUsersRequest());
+  auto seen =
+      api.Call(api.users, &api::v1::UserService::Stub::ListUsers, api::v1::ListUsersRequest());
   REQUIRE(seen.ok());
   CHECK(seen->users_size() == 1);
   again.set_user_name("bob");
@@ -77,11 +83,15 @@ TEST_CASE("creating a project twice with a request id gives the first answer") {
   REQUIRE(first->project().members_size() == 1);
   CHECK(first->project().members(0).role() == api::v1::PROJECT_ROLE_ADMIN);
   request.clear_request_id();
-  const auto taken = api.Call(api.projects, &api::v1::ProjectService::Stub::CreateProject, request).status();
+  const auto taken =
+      api.Call(api.projects, &api::v1::ProjectService::Stub::CreateProject, request).status();
   CHECK(base::Reason(taken) == "NAME_TAKEN");
 }
 
-absl::Status Upload(ApiFixture& api, const std::string& digest, const std::vector<std::string>& pieces, std::uint64_t* size) {
+absl::Status Upload(ApiFixture& api,
+                    const std::string& digest,
+                    const std::vector<std::string>& pieces,
+                    std::uint64_t* size) {
   grpc::ClientContext context;
   api.Authorise(context);
   api::v1::UploadFileResponse response;

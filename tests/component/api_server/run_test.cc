@@ -58,7 +58,8 @@ TEST_CASE("all wrong fields come back at once") {
   file = unsent.add_files();
   file->set_digest(std::string(64, 'a'));
   file->set_path("/x");
-  CHECK_THAT(std::string(api.Apply(unsent).status().message()), Catch::Contains("has not been uploaded"));
+  CHECK_THAT(std::string(api.Apply(unsent).status().message()),
+             Catch::Contains("has not been uploaded"));
 }
 
 TEST_CASE("an active run takes a new priority, and nothing else, in place") {
@@ -79,7 +80,8 @@ TEST_CASE("an active run takes a new priority, and nothing else, in place") {
   api::v1::ApplyRunRequest request;
   request.set_project_name("main");
   *request.mutable_run_spec() = wanted;
-  CHECK(base::Reason(api.Call(api.runs, &api::v1::RunService::Stub::ApplyRun, request).status()) == "CHANGED_SINCE_PLAN");
+  CHECK(base::Reason(api.Call(api.runs, &api::v1::RunService::Stub::ApplyRun, request).status()) ==
+        "CHANGED_SINCE_PLAN");
   request.set_current_run_id(plan->current_run().id());
   request.set_current_run_version(plan->current_run().version());
   auto updated = api.Call(api.runs, &api::v1::RunService::Stub::ApplyRun, request);
@@ -88,12 +90,14 @@ TEST_CASE("an active run takes a new priority, and nothing else, in place") {
   CHECK(updated->run().id() == run.id());
   CHECK(updated->run().priority() == 7);
   // Once more changes nothing.
-  CHECK(api.Call(api.runs, &api::v1::RunService::Stub::ApplyRun, request)->run().version() == updated->run().version());
+  CHECK(api.Call(api.runs, &api::v1::RunService::Stub::ApplyRun, request)->run().version() ==
+        updated->run().version());
 
   wanted.mutable_configuration()->mutable_task()->set_commands(0, "echo other");
   *request.mutable_run_spec() = wanted;
   request.set_is_forced(true);
-  const absl::Status active = api.Call(api.runs, &api::v1::RunService::Stub::ApplyRun, request).status();
+  const absl::Status active =
+      api.Call(api.runs, &api::v1::RunService::Stub::ApplyRun, request).status();
   CHECK(active.code() == absl::StatusCode::kFailedPrecondition);
   CHECK(base::Reason(active) == "RUN_ACTIVE");
   CHECK_THAT(std::string(active.message()), Catch::Contains("commands"));
@@ -101,7 +105,8 @@ TEST_CASE("an active run takes a new priority, and nothing else, in place") {
   api::v1::DeleteRunsRequest remove;
   remove.set_project_name("main");
   remove.add_run_names("work");
-  CHECK(base::Reason(api.Call(api.runs, &api::v1::RunService::Stub::DeleteRuns, remove).status()) == "RUN_ACTIVE");
+  CHECK(base::Reason(api.Call(api.runs, &api::v1::RunService::Stub::DeleteRuns, remove).status()) ==
+        "RUN_ACTIVE");
 }
 
 TEST_CASE("the same request id gives the same run, another content is refused") {
@@ -114,7 +119,8 @@ TEST_CASE("the same request id gives the same run, another content is refused") 
   CHECK_THAT(first->spec().run_name(), Catch::Matches("[a-z]+-[a-z]+-[0-9]+"));
   const absl::Status other = api.Apply(ApiFixture::Task("other"), "req-1").status();
   CHECK(base::Reason(other) == "REQUEST_ID_REUSED");
-  CHECK(api.Apply(ApiFixture::Task("x1"), "with blank").status().code() == absl::StatusCode::kInvalidArgument);
+  CHECK(api.Apply(ApiFixture::Task("x1"), "with blank").status().code() ==
+        absl::StatusCode::kInvalidArgument);
 }
 
 TEST_CASE("runs that cannot be placed end with words that people understand") {
@@ -152,7 +158,8 @@ TEST_CASE("lists page without holes or repetitions, and the size is capped") {
   } while (!request.page_token().empty());
   CHECK(names == std::vector<std::string>{"run-4", "run-3", "run-2", "run-1", "run-0"});
   request.set_page_token("rubbish");
-  CHECK(base::Reason(api.Call(api.runs, &api::v1::RunService::Stub::ListRuns, request).status()) == "INVALID_PAGE_TOKEN");
+  CHECK(base::Reason(api.Call(api.runs, &api::v1::RunService::Stub::ListRuns, request).status()) ==
+        "INVALID_PAGE_TOKEN");
 }
 
 TEST_CASE("stop and delete name what is missing") {
@@ -163,8 +170,10 @@ TEST_CASE("stop and delete name what is missing") {
   CHECK_THAT(std::string(missing.message()), Catch::Contains("ghost"));
   api::v1::StopRunsRequest none;
   none.set_project_name("main");
-  CHECK(base::FieldViolations(api.Call(api.runs, &api::v1::RunService::Stub::StopRuns, none).status()).at(0).field ==
-        "run_names");
+  CHECK(
+      base::FieldViolations(api.Call(api.runs, &api::v1::RunService::Stub::StopRuns, none).status())
+          .at(0)
+          .field == "run_names");
 
   api.MustApply(ApiFixture::Task("gone"));
   auto stopped = api.Stop("gone");
@@ -178,7 +187,8 @@ TEST_CASE("stop and delete name what is missing") {
   request.add_run_names("gone");
   REQUIRE(api.Call(api.runs, &api::v1::RunService::Stub::DeleteRuns, request).ok());
   CHECK(Get(api, "gone").status().code() == absl::StatusCode::kNotFound);
-  CHECK(api.Call(api.runs, &api::v1::RunService::Stub::DeleteRuns, request).status().code() == absl::StatusCode::kNotFound);
+  CHECK(api.Call(api.runs, &api::v1::RunService::Stub::DeleteRuns, request).status().code() ==
+        absl::StatusCode::kNotFound);
   request.set_allow_missing(true);
   CHECK(api.Call(api.runs, &api::v1::RunService::Stub::DeleteRuns, request).ok());
 }
@@ -191,7 +201,8 @@ TEST_CASE("a run is found by id, never by somebody else's") {
   request.set_run_id(run.id());
   REQUIRE(api.Call(api.runs, &api::v1::RunService::Stub::GetRun, request).ok());
   request.set_run_id("not a uuid");
-  CHECK(base::Reason(api.Call(api.runs, &api::v1::RunService::Stub::GetRun, request).status()) == "RUN_NOT_FOUND");
+  CHECK(base::Reason(api.Call(api.runs, &api::v1::RunService::Stub::GetRun, request).status()) ==
+        "RUN_NOT_FOUND");
   request.clear_run();
   CHECK(api.Call(api.runs, &api::v1::RunService::Stub::GetRun, request).status().code() ==
         absl::StatusCode::kInvalidArgument);
@@ -202,7 +213,8 @@ TEST_CASE("a run is found by id, never by somebody else's") {
   REQUIRE(api.Call(api.projects, &api::v1::ProjectService::Stub::CreateProject, create).ok());
   request.set_project_name("anns");
   request.set_run_id(run.id());
-  CHECK(base::Reason(api.Call(api.runs, &api::v1::RunService::Stub::GetRun, request).status()) == "RUN_NOT_FOUND");
+  CHECK(base::Reason(api.Call(api.runs, &api::v1::RunService::Stub::GetRun, request).status()) ==
+        "RUN_NOT_FOUND");
 }
 
 }  // namespace

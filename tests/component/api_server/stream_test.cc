@@ -29,11 +29,15 @@ class LogFixture : public ApiFixture {
   }
 
   // Makes records durable as the owner of a host does.
-  void Append(std::uint64_t first, std::uint64_t last, bool is_end = false, std::size_t bytes = 10) {
+  void Append(std::uint64_t first,
+              std::uint64_t last,
+              bool is_end = false,
+              std::size_t bytes = 10) {
     std::atomic<bool> is_done{false};
     LogBatch batch = Batch(first, last, bytes);
-    plane->ingest().Append({.job_id = JobId(job), .batch = batch, .is_end = is_end},
-                           [&](const absl::StatusOr<std::uint64_t>& result) { is_done = result.ok(); });
+    plane->ingest().Append(
+        {.job_id = JobId(job), .batch = batch, .is_end = is_end},
+        [&](const absl::StatusOr<std::uint64_t>& result) { is_done = result.ok(); });
     testing::Await(10s, [&] { return is_done.load(); });
   }
 
@@ -57,7 +61,9 @@ struct Reading {
   bool is_ordered = true;
 };
 
-Reading ReadAll(LogFixture& api, const api::v1::StreamLogsRequest& request, std::atomic<std::uint64_t>* progress = nullptr) {
+Reading ReadAll(LogFixture& api,
+                const api::v1::StreamLogsRequest& request,
+                std::atomic<std::uint64_t>* progress = nullptr) {
   Reading reading;
   reading.last = request.after_sequence();
   grpc::ClientContext context;
@@ -106,7 +112,8 @@ TEST_CASE("a follower gets every record once, in order, and the end") {
   std::atomic<std::uint64_t> progress{0};
   Reading reading;
   std::thread follower([&] { reading = ReadAll(api, api.Request(true), &progress); });
-  testing::AwaitEqual(10s, [&] { return progress.load(); }, std::uint64_t{50});
+  testing::AwaitEqual(
+      10s, [&] { return progress.load(); }, std::uint64_t{50});
   for (std::uint64_t i = 51; i <= 150; ++i) api.Append(i, i);
   api.Append(151, 150, true);
   follower.join();
