@@ -91,15 +91,15 @@ absl::StatusOr<AgentBundle::Paths> AgentBundle::Find(const std::string& agents_d
 absl::StatusOr<std::shared_ptr<const AgentBundle::Files>> AgentBundle::Get() {
   // Held while the files are read: whoever comes meanwhile needs them too.
   base::MutexLock lock(mutex_);
-  if (files_ != nullptr) return files_;
+  if (auto loaded = files_.lock()) return loaded;
   auto files = std::make_shared<Files>();
   ASSIGN_OR_RETURN(files->shim, LoadFile("dstack-shim", paths_.shim));
   ASSIGN_OR_RETURN(files->runner, LoadFile("dstack-runner", paths_.runner));
   if (!paths_.ssh_bundle.empty()) {
     ASSIGN_OR_RETURN(files->ssh, PackDirectory("ssh", paths_.ssh_bundle));
   }
-  files_ = std::move(files);
-  return files_;
+  files_ = files;
+  return files;
 }
 
 }  // namespace dstack::server

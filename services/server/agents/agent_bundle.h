@@ -19,7 +19,8 @@ struct AgentFile {
 };
 
 // What the server puts on hosts: shim, runner and, if there is one, the relocatable OpenSSH (as a
-// tar archive). Loaded once, when the first host wants it, and shared afterwards. Thread-safe.
+// tar archive). Loaded when a host wants it, shared by all that install at the time, and given up
+// afterwards: tens of megabytes that an idle server has no use for. Thread-safe.
 class AgentBundle {
  public:
   struct Paths {
@@ -45,7 +46,7 @@ class AgentBundle {
  private:
   const Paths paths_;
   base::Mutex mutex_;
-  std::shared_ptr<const Files> files_ GUARDED_BY(mutex_);
+  std::weak_ptr<const Files> files_ GUARDED_BY(mutex_);
 };
 
 }  // namespace dstack::server
