@@ -82,7 +82,7 @@ TEST_CASE("variables without a value come from the environment, or are named") {
   CHECK(run.env(0).value() == "x");
 }
 
-TEST_CASE("--since is a duration or a time with a zone") {
+TEST_CASE("the flag --since is a duration or a time with a zone") {
   const base::WallTime now{std::chrono::seconds(1'800'000'000)};
   CHECK(ParseSince("10m", now)->seconds() == 1'799'999'400);
   CHECK(ParseSince("2027-01-15T08:00:00Z", now)->seconds() == 1'800'000'000);
