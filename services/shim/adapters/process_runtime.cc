@@ -297,9 +297,9 @@ void ProcessRuntime::KillAll(const std::string& task_id, const ProcessFile& file
 }
 
 absl::Status ProcessRuntime::Remove(const std::string& task_id) {
-  const auto file = Load(task_id);
-  if (absl::IsNotFound(file.status())) return absl::OkStatus();
-  if (!file.ok()) return file.status();
+  auto file = Load(task_id);
+  // Without a file, or with a damaged one, there may still be processes with the task's mark.
+  if (!file.ok()) file = ProcessFile{.is_starting = true};
   KillAll(task_id, *file);
   const ContainerStatus status = ToStatus(task_id, *file);  // reaps
   if (status.state == ContainerState::kRunning) {

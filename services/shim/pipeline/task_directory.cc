@@ -139,8 +139,8 @@ absl::Status TaskDirectory::WriteStopGrace(const std::string& task_id,
   return WriteFile(home_.RunnerDir(task_id) + "/stop_grace", fmt::format("{}\n", seconds.count()));
 }
 
-bool TaskDirectory::IsEndAcknowledged(const std::string& task_id) const {
-  return base::Exists(home_.RunnerDir(task_id) + "/end_acked");
+bool TaskDirectory::HasJobEnded(const std::string& task_id) const {
+  return base::Exists(home_.RunnerDir(task_id) + "/exit.pb");
 }
 
 }  // namespace dstack::shim

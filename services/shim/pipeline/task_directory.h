@@ -42,8 +42,8 @@ class TaskDirectory {
   // How long the supervisor lets the job's processes end after SIGTERM.
   absl::Status WriteStopGrace(const std::string& task_id, std::chrono::milliseconds grace) const;
 
-  // The runner said that the server has all logs and the final status.
-  bool IsEndAcknowledged(const std::string& task_id) const;
+  // The runner has recorded how the job's command ended.
+  bool HasJobEnded(const std::string& task_id) const;
 
  private:
   absl::Status Own(const std::string& path, const v1::TaskSpec& spec) const;

@@ -86,7 +86,9 @@ void TaskPipeline::InspectEnd() {
 absl::StatusOr<TaskPipeline::End> TaskPipeline::InspectStep() {
   ASSIGN_OR_RETURN(ContainerStatus container, context_.runtime.Inspect(spec_.task_id()));
   End end{.container = std::move(container)};
-  if (end.container.state == ContainerState::kExited && end.container.exit_status != 0) {
+  // Where the job's own end is recorded, the supervisor's output explains nothing.
+  if (end.container.state == ContainerState::kExited && end.container.exit_status != 0 &&
+      !context_.directory.HasJobEnded(spec_.task_id())) {
     end.output_tail = context_.runtime.OutputTail(spec_.task_id());
   }
   return end;

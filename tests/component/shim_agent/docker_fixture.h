@@ -58,8 +58,7 @@ class DockerFixture {
 
   // Ids of the containers that carry this shim's id.
   std::vector<std::string> Containers() const {
-    const auto ids = docker::ListContainers(
-        engine->client(), {{kShimIdLabel, shim.shim_id()}}, {});
+    const auto ids = docker::ListContainers(engine->client(), {{kShimIdLabel, shim.shim_id()}}, {});
     return ids.ok() ? *ids : std::vector<std::string>();
   }
 

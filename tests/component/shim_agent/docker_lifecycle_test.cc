@@ -185,8 +185,7 @@ TEST_CASE("a container that somebody removes ends its task") {
   const auto running = fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
   REQUIRE(docker::RemoveContainer(fixture->engine->client(), running.container_id(), {}).ok());
   const auto ended = fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_TERMINATED);
-  CHECK(ended.termination_reason() ==
-        v1::TASK_TERMINATION_REASON_CONTAINER_EXITED_WITH_ERROR);
+  CHECK(ended.termination_reason() == v1::TASK_TERMINATION_REASON_CONTAINER_EXITED_WITH_ERROR);
   fixture->client->Remove(task.task_id());
   fixture->client->AwaitRemoved(task.task_id());
 }
@@ -212,8 +211,8 @@ TEST_CASE("what a dead container left in its spool is delivered") {
   const auto ended = fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_TERMINATED);
   CHECK(ended.exit_status() == 137);
   testing::Await(20s, [&] {
-    const auto channel = grpc::CreateChannel("unix:" + ended.runner_socket(),
-                                             grpc::InsecureChannelCredentials());
+    const auto channel =
+        grpc::CreateChannel("unix:" + ended.runner_socket(), grpc::InsecureChannelCredentials());
     return channel->WaitForConnected(std::chrono::system_clock::now() + 100ms);
   });
   runner::SessionClient session("unix:" + ended.runner_socket(), task.runner_token(), store);

@@ -85,7 +85,8 @@ void ShimClient::Submit(const v1::TaskSpec& spec) {
   Write(request);
 }
 
-void ShimClient::Terminate(const std::string& task_id, double grace_seconds,
+void ShimClient::Terminate(const std::string& task_id,
+                           double grace_seconds,
                            const std::string& message) {
   v1::SessionRequest request;
   auto* command = request.mutable_terminate_task();
@@ -124,8 +125,7 @@ v1::ShimHello ShimClient::AwaitHello() {
 }
 
 void ShimClient::AwaitSynced() {
-  Await("waiting for the first report",
-        [&]() NO_THREAD_SAFETY_ANALYSIS { return is_synced_; });
+  Await("waiting for the first report", [&]() NO_THREAD_SAFETY_ANALYSIS { return is_synced_; });
 }
 
 v1::TaskStatus ShimClient::AwaitState(const std::string& task_id, v1::TaskState state) {

@@ -33,7 +33,8 @@ class ShimClient {
   ~ShimClient();
 
   void Submit(const v1::TaskSpec& spec);
-  void Terminate(const std::string& task_id, double grace_seconds,
+  void Terminate(const std::string& task_id,
+                 double grace_seconds,
                  const std::string& message = "stop");
   void Remove(const std::string& task_id);
   void Write(const v1::SessionRequest& request);

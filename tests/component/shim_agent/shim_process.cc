@@ -65,9 +65,7 @@ void ShimProcess::Start(const std::string& failpoints) {
   });
 }
 
-void ShimProcess::AwaitCrash() {
-  REQUIRE(process_->WaitUntil(base::DeadlineIn(kPatience)).ok());
-}
+void ShimProcess::AwaitCrash() { REQUIRE(process_->WaitUntil(base::DeadlineIn(kPatience)).ok()); }
 
 void ShimProcess::Kill() {
   static_cast<void>(process_->Kill(SIGKILL).ok());

@@ -1,0 +1,307 @@
+// Tasks as processes: no engine is needed.
+#include <chrono>
+#include <optional>
+#include <string>
+
+#include <catch2/catch.hpp>
+#include <signal.h>
+#include <sys/stat.h>
+
+#include "libs/base/file.h"
+#include "libs/base/status.h"
+#include "libs/process/reaper.h"
+#include "libs/process/subprocess.h"
+#include "libs/rpc/status_mapping.h"
+#include "libs/testing/await.h"
+#include "libs/testing/temp_dir.h"
+#include "services/shim/adapters/process_identity.h"
+#include "tests/component/runner_agent/session_client.h"
+#include "tests/component/shim_agent/shim_client.h"
+#include "tests/component/shim_agent/shim_process.h"
+
+namespace dstack::shim {
+namespace {
+
+using namespace std::chrono_literals;
+
+struct Fixture {
+  Fixture() : shim({.runtime = "process"}) {}
+  ~Fixture() {
+    for (const std::string& task_id : tasks) {
+      client->Terminate(task_id, 0);
+      client->AwaitState(task_id, v1::TASK_STATE_TERMINATED);
+    }
+    client.reset();
+  }
+
+  void Start(const std::string& failpoints = "") {
+    shim.Start(failpoints);
+    client.emplace(shim.Target());
+  }
+  void Restart() {
+    client.reset();
+    shim.Kill();
+    Start();
+  }
+  v1::TaskSpec Submit() {
+    v1::TaskSpec task = MakeTask("");
+    task.set_network_mode(v1::NETWORK_MODE_HOST);
+    client->Submit(task);
+    tasks.push_back(task.task_id());
+    return task;
+  }
+  // Runs a job in a running task and waits for a word of it.
+  void RunJob(const v1::TaskSpec& task, const std::string& script, const std::string& word) {
+    const auto running = client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
+    runner::ServerStore store;
+    runner::SessionClient session("unix:" + running.runner_socket(), task.runner_token(), store);
+    session.Submit(runner::MakeShellJob(script));
+    session.AwaitFilesNeeded();
+    session.StartJob();
+    session.AwaitText(common::v1::LOG_SOURCE_JOB, word);
+  }
+  std::vector<pid_t> Processes(const v1::TaskSpec& task) const {
+    return ProcessesWithEnv("DSTACK_SHIM_TASK=" + shim.shim_id() + "/" + task.task_id());
+  }
+
+  ShimProcess shim;
+  std::optional<ShimClient> client;
+  std::vector<std::string> tasks;
+};
+
+TEST_CASE("a process task runs and ends with the job's status") {
+  Fixture fixture;
+  fixture.Start();
+  const auto facts = fixture.client->AwaitHello().facts();
+  CHECK(facts.container_runtime() == v1::CONTAINER_RUNTIME_PROCESS);
+  CHECK(facts.resources().cpus() > 0);
+  CHECK(facts.resources().memory_bytes() > 0);
+  const v1::TaskSpec task = fixture.Submit();
+  const auto running = fixture.client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
+  runner::ServerStore store;
+  runner::SessionClient session("unix:" + running.runner_socket(), task.runner_token(), store);
+  session.Submit(runner::MakeShellJob("env; exit 4"));
+  session.AwaitFilesNeeded();
+  session.StartJob();
+  CHECK(session.AwaitState(runner::v1::JOB_STATE_FINISHED).exit_status() == 4);
+  session.AwaitEndOfLogs();
+  // What the shim itself was given is not the job's.
+  CHECK(session.Text(common::v1::LOG_SOURCE_JOB).find("DSTACK_FAILPOINTS") == std::string::npos);
+  session.AckEnd();
+  session.AwaitClosed();
+  CHECK(fixture.client->AwaitState(task.task_id(), v1::TASK_STATE_TERMINATED).exit_status() == 4);
+  fixture.client->Remove(task.task_id());
+  fixture.client->AwaitRemoved(task.task_id());
+  fixture.tasks.clear();
+  CHECK(fixture.Processes(task).empty());
+}
+
+TEST_CASE("a process survives the shim; its end is known all the same") {
+  Fixture fixture;
+  fixture.Start();
+  const v1::TaskSpec task = fixture.Submit();
+  fixture.RunJob(task, "echo begun; sleep 600", "begun");
+  const auto before = fixture.client->Status(task.task_id());
+  fixture.Restart();
+  const auto after = fixture.client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
+  CHECK(after.container_id() == before.container_id());
+  fixture.client->Terminate(task.task_id(), 10);
+  const auto ended = fixture.client->AwaitState(task.task_id(), v1::TASK_STATE_TERMINATED);
+  CHECK(ended.exit_status() == 128 + SIGTERM);
+}
+
+TEST_CASE("nothing of a job is left after it was killed") {
+  Fixture fixture;
+  fixture.Start();
+  const v1::TaskSpec task = fixture.Submit();
+  fixture.RunJob(task,
+                 "trap '' TERM; (trap '' TERM HUP; setsid sh -c 'sleep 600 & sleep 600' &) ; "
+                 "echo ready; sleep 600",
+                 "ready");
+  CHECK(fixture.Processes(task).size() > 2);
+  fixture.client->Terminate(task.task_id(), 0);
+  fixture.client->AwaitState(task.task_id(), v1::TASK_STATE_TERMINATED);
+  fixture.client->Remove(task.task_id());
+  fixture.client->AwaitRemoved(task.task_id());
+  fixture.tasks.clear();
+  CHECK(fixture.Processes(task).empty());
+}
+
+TEST_CASE("a start that was cut off is neither lost nor done twice") {
+  for (const char* point : {"shim.process.before_spawn", "shim.process.after_spawn"}) {
+    INFO(point);
+    Fixture fixture;
+    fixture.Start(std::string(point) + "=crash");
+    const v1::TaskSpec task = fixture.Submit();
+    fixture.shim.AwaitCrash();
+    fixture.Restart();
+    fixture.RunJob(task, "echo once", "once");
+  }
+}
+
+TEST_CASE("what needs an engine is refused with all reasons") {
+  Fixture fixture;
+  fixture.Start();
+  v1::TaskSpec task = MakeTask("busybox:1");
+  task.set_is_privileged(true);
+  fixture.client->Submit(task);
+  const auto ended = fixture.client->AwaitState(task.task_id(), v1::TASK_STATE_TERMINATED);
+  CHECK(ended.termination_reason() == v1::TASK_TERMINATION_REASON_EXECUTOR_ERROR);
+  CHECK(ended.termination_message().find("image") != std::string::npos);
+  CHECK(ended.termination_message().find("is_privileged") != std::string::npos);
+}
+
+// --- sessions
+
+TEST_CASE("a higher epoch takes the host over, a lower one is refused, also after a restart") {
+  Fixture fixture;
+  fixture.Start();
+  ShimClient second(fixture.shim.Target(), {.epoch = 5});
+  second.AwaitSynced();
+  const grpc::Status lost = fixture.client->AwaitClosed();
+  CHECK(lost.error_code() == grpc::StatusCode::ABORTED);
+  CHECK(base::Reason(rpc::FromGrpc(lost)) == "LEASE_LOST");
+
+  const auto refuse = [&](ShimClient::Settings settings) {
+    ShimClient client(fixture.shim.Target(), std::move(settings));
+    const absl::Status status = rpc::FromGrpc(client.AwaitClosed());
+    return base::Reason(status);
+  };
+  CHECK(refuse({.epoch = 4}) == "STALE_EPOCH");
+  CHECK(refuse({.epoch = 9, .server_id = "another"}) == "ACCESS_DENIED");
+  CHECK(refuse({.epoch = 9, .protocol_version = 0}) == "VERSION_MISMATCH");
+  fixture.client.reset();
+  fixture.shim.Kill();
+  fixture.shim.Start();
+  CHECK(refuse({.epoch = 4}) == "STALE_EPOCH");
+  fixture.client.emplace(fixture.shim.Target(), ShimClient::Settings{.epoch = 5});
+  fixture.client->AwaitSynced();
+}
+
+TEST_CASE("unknown commands and tasks are answered, the session goes on") {
+  Fixture fixture;
+  fixture.Start();
+  fixture.client->Write({});
+  CHECK(fixture.client->AwaitFailure().reason() == "INVALID_FIELDS");
+  fixture.client->Terminate("66a886db-86db-4cf9-8c06-8984ad15dde2", 0);
+  CHECK(fixture.client->AwaitFailure().reason() == "TASK_NOT_FOUND");
+  const v1::TaskSpec task = fixture.Submit();
+  fixture.client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
+  fixture.client->Remove(task.task_id());
+  CHECK(fixture.client->AwaitFailure().reason() == "INVALID_STATE");
+  fixture.client->Terminate(task.task_id(), -1);
+  CHECK(fixture.client->AwaitFailure().reason() == "INVALID_FIELDS");
+}
+
+TEST_CASE("the debug calls show and end tasks") {
+  Fixture fixture;
+  fixture.Start();
+  const v1::TaskSpec task = fixture.Submit();
+  fixture.client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
+  auto& stub = fixture.client->stub();
+  {
+    grpc::ClientContext context;
+    v1::GetHostResponse host;
+    REQUIRE(stub.GetHost(&context, {}, &host).ok());
+    CHECK(host.has_session());
+    CHECK(host.epoch() == 1);
+    CHECK(host.shim_id() == fixture.shim.shim_id());
+  }
+  {
+    grpc::ClientContext context;
+    v1::ListTasksResponse list;
+    REQUIRE(stub.ListTasks(&context, {}, &list).ok());
+    CHECK(list.tasks_size() == 1);
+  }
+  v1::RemoveTaskRequest remove;
+  remove.set_task_id(task.task_id());
+  v1::RemoveTaskResponse removed;
+  {
+    grpc::ClientContext context;
+    const auto status = rpc::FromGrpc(stub.RemoveTask(&context, remove, &removed));
+    CHECK(base::Reason(status) == "INVALID_STATE");
+  }
+  {
+    grpc::ClientContext context;
+    v1::TerminateTaskRequest terminate;
+    terminate.set_task_id(task.task_id());
+    v1::TerminateTaskResponse response;
+    CHECK(stub.TerminateTask(&context, terminate, &response).ok());
+  }
+  fixture.client->AwaitState(task.task_id(), v1::TASK_STATE_TERMINATED);
+  {
+    grpc::ClientContext context;
+    CHECK(stub.RemoveTask(&context, remove, &removed).ok());
+  }
+  fixture.tasks.clear();
+  {
+    grpc::ClientContext context;
+    v1::GetTaskRequest get;
+    get.set_task_id(task.task_id());
+    v1::GetTaskResponse response;
+    const auto status = rpc::FromGrpc(stub.GetTask(&context, get, &response));
+    CHECK(base::Reason(status) == "TASK_NOT_FOUND");
+  }
+}
+
+TEST_CASE("secrets lie in files of the owner alone") {
+  Fixture fixture;
+  fixture.Start();
+  const v1::TaskSpec task = fixture.Submit();
+  fixture.client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
+  const std::string dir = fixture.shim.home() + "/tasks/" + task.task_id();
+  for (const std::string& path : {dir + "/task.pb",
+                                  dir + "/runner/token",
+                                  dir + "/process.json",
+                                  fixture.shim.home() + "/shim.sock"}) {
+    INFO(path);
+    struct stat info {};
+    REQUIRE(::stat(path.c_str(), &info) == 0);
+    CHECK((info.st_mode & 0777) == 0600);
+  }
+  const auto process = base::ReadFile(dir + "/process.json");
+  CHECK(process.value_or("").find(task.runner_token()) == std::string::npos);
+}
+
+TEST_CASE("a second shim on one home is refused") {
+  Fixture fixture;
+  fixture.Start();
+  const auto result = process::Run(fixture.shim.Command(), 20s);
+  REQUIRE(result.ok());
+  CHECK(result->exit.code == 1);
+  CHECK(result->stderr_text.find("another shim") != std::string::npos);
+}
+
+TEST_CASE("the supervising parent starts the shim again and stops it") {
+  ShimProcess shim({.runtime = "process"});
+  std::vector<std::string> command = shim.Command();
+  command.emplace_back("--supervise");
+  auto parent = process::Subprocess::Start(command);
+  REQUIRE(parent.ok());
+  const auto connect = [&] {
+    testing::Await(20s, [&] {
+      const auto channel = grpc::CreateChannel(shim.Target(), grpc::InsecureChannelCredentials());
+      return channel->WaitForConnected(std::chrono::system_clock::now() + 100ms);
+    });
+  };
+  connect();
+  const auto children = process::ChildrenOf(parent->pid());
+  REQUIRE(children.size() == 1);
+  const auto first = IdentifyProcess(children[0]);
+  ::kill(children[0], SIGKILL);
+  testing::Await(20s, [&] {
+    const auto now = process::ChildrenOf(parent->pid());
+    return now.size() == 1 && IdentifyProcess(now[0]) != first;
+  });
+  connect();
+  const auto second = process::ChildrenOf(parent->pid());
+  REQUIRE(parent->Kill(SIGTERM).ok());
+  const auto exit = parent->WaitUntil(base::DeadlineIn(20s));
+  REQUIRE(exit.ok());
+  CHECK(exit->ok());
+  REQUIRE(second.size() == 1);
+  CHECK(::kill(second[0], 0) != 0);
+}
+
+}  // namespace
+}  // namespace dstack::shim
