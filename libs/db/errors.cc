@@ -43,6 +43,11 @@ Failure ClassifySql(const pqxx::sql_error& error) {
                         {{"constraint", ConstraintOf(error.what())}}),
             Recovery::kNone};
   }
+  // A prepared statement that is gone, or whose tables a migration changed meanwhile: a new
+  // connection prepares it anew.
+  if (state == "26000" || (state == "0A000" && what.find("cached plan") != std::string::npos)) {
+    return Failed(StatusCode::kUnavailable, kUnavailable, what, Recovery::kReconnect);
+  }
   const std::string state_class = state.substr(0, 2);
   if (state_class == "08" || state_class == "57" || state == "53300" || state == "25006") {
     return Failed(StatusCode::kUnavailable, kUnavailable, what, Recovery::kReconnect);

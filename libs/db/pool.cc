@@ -16,9 +16,9 @@ bool IsUrl(std::string_view conninfo) {
   return conninfo.starts_with("postgres://") || conninfo.starts_with("postgresql://");
 }
 
-absl::StatusOr<std::unique_ptr<pqxx::connection>> Connect(const std::string& conninfo) {
+absl::StatusOr<std::unique_ptr<Connection>> Connect(const std::string& conninfo) {
   try {
-    return std::make_unique<pqxx::connection>(conninfo);
+    return std::make_unique<Connection>(conninfo);
   } catch (...) {
     return ClassifyCurrentException().status;
   }
@@ -61,7 +61,7 @@ Pool::~Pool() {
 }
 
 absl::StatusOr<Pool::Lease> Pool::Acquire(base::MonotonicTime deadline) {
-  std::unique_ptr<pqxx::connection> connection;
+  std::unique_ptr<Connection> connection;
   {
     base::MutexLock lock(mutex_);
     while (idle_.empty() && open_ >= options_.max_connections) {
@@ -94,19 +94,19 @@ absl::StatusOr<Pool::Lease> Pool::Acquire(base::MonotonicTime deadline) {
 }
 
 void Pool::CloseIdle() {
-  std::vector<std::unique_ptr<pqxx::connection>> closing;
+  std::vector<std::unique_ptr<Connection>> closing;
   base::MutexLock lock(mutex_);
   open_ -= idle_.size();
   closing.swap(idle_);
 }
 
-void Pool::StartWatch(pqxx::connection& connection, base::MonotonicTime deadline) {
+void Pool::StartWatch(Connection& connection, base::MonotonicTime deadline) {
   base::MutexLock lock(mutex_);
   watches_.insert({deadline, &connection});
   if (deadline < wakes_at_) watched_.NotifyOne();
 }
 
-void Pool::Return(std::unique_ptr<pqxx::connection> connection, bool is_broken) {
+void Pool::Return(std::unique_ptr<Connection> connection, bool is_broken) {
   {
     base::MutexLock lock(mutex_);
     std::erase_if(watches_,
@@ -147,7 +147,7 @@ void Pool::CancelLate() {
 }
 
 Pool::Lease::Lease(Pool& pool,
-                   std::unique_ptr<pqxx::connection> connection,
+                   std::unique_ptr<Connection> connection,
                    base::MonotonicTime deadline)
     : pool_(&pool), connection_(std::move(connection)) {
   pool_->StartWatch(*connection_, deadline);

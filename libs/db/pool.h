@@ -8,10 +8,10 @@
 #include <vector>
 
 #include <absl/status/statusor.h>
-#include <pqxx/pqxx>
 
 #include "libs/base/clock.h"
 #include "libs/base/mutex.h"
+#include "libs/db/statement.h"
 
 namespace dstack::db {
 
@@ -22,8 +22,8 @@ struct PoolOptions {
 };
 
 // Connections to one database, opened when they are first needed. Sessions carry no state (no SET,
-// no LISTEN, no advisory lock, no prepared statement), so PgBouncer in transaction mode may sit in
-// between. Thread-safe; leases must be given back before the pool goes.
+// no LISTEN, no advisory lock; prepared statements only where Connection::can_prepare), so PgBouncer
+// in transaction mode may sit in between. Thread-safe; leases must be given back before the pool goes.
 class Pool {
  public:
   explicit Pool(PoolOptions options);
@@ -40,16 +40,16 @@ class Pool {
     Lease& operator=(Lease&&) = delete;
     ~Lease();
 
-    pqxx::connection& connection() { return *connection_; }
+    Connection& connection() { return *connection_; }
     // The connection is closed instead of going back.
     void MarkBroken() { is_broken_ = true; }
 
    private:
     friend class Pool;
-    Lease(Pool& pool, std::unique_ptr<pqxx::connection> connection, base::MonotonicTime deadline);
+    Lease(Pool& pool, std::unique_ptr<Connection> connection, base::MonotonicTime deadline);
 
     Pool* pool_;
-    std::unique_ptr<pqxx::connection> connection_;
+    std::unique_ptr<Connection> connection_;
     bool is_broken_ = false;
   };
 
@@ -65,24 +65,24 @@ class Pool {
  private:
   struct Watch {
     base::MonotonicTime deadline;
-    pqxx::connection* connection;
+    Connection* connection;
     auto operator<=>(const Watch&) const = default;
   };
 
-  void StartWatch(pqxx::connection& connection, base::MonotonicTime deadline);
-  void Return(std::unique_ptr<pqxx::connection> connection, bool is_broken);
+  void StartWatch(Connection& connection, base::MonotonicTime deadline);
+  void Return(std::unique_ptr<Connection> connection, bool is_broken);
   void CancelLate();
 
   const PoolOptions options_;
   base::Mutex mutex_;
   base::CondVar freed_;
   base::CondVar watched_;
-  std::vector<std::unique_ptr<pqxx::connection>> idle_ GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<Connection>> idle_ GUARDED_BY(mutex_);
   std::size_t open_ GUARDED_BY(mutex_) = 0;
   std::set<Watch> watches_ GUARDED_BY(mutex_);
   // Leased connections that were sent a cancel request. They are not used again: the request may
   // still be on its way and must not hit a statement of somebody else.
-  std::set<pqxx::connection*> cancelled_ GUARDED_BY(mutex_);
+  std::set<Connection*> cancelled_ GUARDED_BY(mutex_);
   // When the canceller looks next. It is not woken for deadlines after that.
   base::MonotonicTime wakes_at_ GUARDED_BY(mutex_) = base::kNoDeadline;
   bool is_stopping_ GUARDED_BY(mutex_) = false;

@@ -1,10 +1,10 @@
 #include "services/server/store/instance_rows.h"
 
 #include "fmt/format.h"
-
 #include "libs/base/status.h"
 #include "libs/db/params.h"
 #include "libs/db/rows.h"
+#include "libs/db/statement.h"
 #include "services/server/store/enums.h"
 
 namespace dstack::server {
@@ -65,8 +65,8 @@ absl::StatusOr<std::vector<Instance>> InstancesFromRows(const pqxx::result& rows
 }
 
 absl::StatusOr<Instance> LockInstance(pqxx::work& tx, const InstanceId& id) {
-  const auto rows = tx.exec_params(
-      std::string(kSelectInstance) + "WHERE i.id = $1 FOR NO KEY UPDATE OF i", id.str());
+  const auto rows = db::ExecPrepared(
+      tx, std::string(kSelectInstance) + "WHERE i.id = $1 FOR NO KEY UPDATE OF i", id.str());
   if (rows.empty()) return InstanceNotFound(id.str());
   return InstanceFromRow(rows[0]);
 }
@@ -83,7 +83,8 @@ absl::StatusOr<Instance> LockOwnedInstance(pqxx::work& tx, const HostEpoch& host
 }
 
 void UpdateInstance(pqxx::work& tx, const Instance& instance, TimePoint now) {
-  tx.exec_params0(
+  db::ExecPrepared(
+      tx,
       "UPDATE instances SET status = $2, termination_reason = $3, status_message = $4,"
       " is_unreachable = $5, resources = $6, container_runtime = $7, has_privileged = $8,"
       " shim_version = $9, host_key = $10, host_key_fingerprint = $11, total_blocks = $12,"
@@ -109,25 +110,28 @@ void UpdateBlocks(pqxx::work& tx, Instance& instance) {
   if (TakesJobs(instance)) {
     instance.status = instance.busy_blocks == 0 ? INSTANCE_STATUS_IDLE : INSTANCE_STATUS_BUSY;
   }
-  tx.exec_params0("UPDATE instances SET busy_blocks = $2, status = $3 WHERE id = $1",
-                  instance.id.str(),
-                  instance.busy_blocks,
-                  WordOf(instance.status));
+  db::ExecPrepared(tx,
+                   "UPDATE instances SET busy_blocks = $2, status = $3 WHERE id = $1",
+                   instance.id.str(),
+                   instance.busy_blocks,
+                   WordOf(instance.status));
 }
 
 void EndFleetIfEmpty(pqxx::work& tx, const FleetId& fleet, Outbox& outbox) {
-  const auto rows = tx.exec_params(
+  const auto rows = db::ExecPrepared(
+      tx,
       "SELECT project_id, name FROM fleets WHERE id = $1 AND status = 'terminating'"
       " FOR NO KEY UPDATE",
       fleet.str());
   if (rows.empty()) return;
-  const auto updated = tx.exec_params(
+  const auto updated = db::ExecPrepared(
+      tx,
       "UPDATE fleets SET status = 'terminated', version = version + 1 WHERE id = $1 AND NOT EXISTS"
       " (SELECT FROM instances WHERE fleet_id = $1 AND status <> 'terminated')",
       fleet.str());
   if (updated.affected_rows() == 0) return;
   // Its keys open hosts that it has no more.
-  tx.exec_params0("DELETE FROM fleet_keys WHERE fleet_id = $1", fleet.str());
+  db::ExecPrepared(tx, "DELETE FROM fleet_keys WHERE fleet_id = $1", fleet.str());
   outbox.AddEvent(ProjectId(db::Text(rows[0]["project_id"])),
                   {"fleet", fleet.str(), db::Text(rows[0]["name"])},
                   "fleet is terminated");

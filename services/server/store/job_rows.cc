@@ -5,6 +5,7 @@
 #include "libs/base/status.h"
 #include "libs/db/params.h"
 #include "libs/db/rows.h"
+#include "libs/db/statement.h"
 #include "services/server/store/enums.h"
 
 namespace dstack::server {
@@ -55,8 +56,7 @@ absl::StatusOr<Job> JobFromRow(const pqxx::row& row) {
   job.job_num = db::As<std::uint32_t>(row["job_num"]);
   job.submission_num = db::As<std::uint32_t>(row["submission_num"]);
   job.status = FromWord<JobStatus>(db::TextView(row["status"]));
-  job.termination_reason =
-      FromWord<JobTerminationReason>(db::TextView(row["termination_reason"]));
+  job.termination_reason = FromWord<JobTerminationReason>(db::TextView(row["termination_reason"]));
   job.termination_message = db::Text(row["termination_message"]);
   job.exit_status = db::OptionalAs<std::int32_t>(row["exit_status"]);
   job.instance_id = db::OptionalId<InstanceId>(row["instance_id"]);
@@ -90,7 +90,8 @@ absl::StatusOr<std::vector<Job>> JobsFromRows(const pqxx::result& rows) {
 }
 
 void InsertJob(pqxx::work& tx, const Job& job, std::uint32_t priority) {
-  tx.exec_params0(
+  db::ExecPrepared(
+      tx,
       "INSERT INTO jobs (id, run_id, project_id, name, replica_num, job_num, submission_num,"
       " priority, status, is_released, submitted_at)"
       " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
@@ -108,7 +109,8 @@ void InsertJob(pqxx::work& tx, const Job& job, std::uint32_t priority) {
 }
 
 void UpdateJob(pqxx::work& tx, const Job& job) {
-  tx.exec_params0(
+  db::ExecPrepared(
+      tx,
       "UPDATE jobs SET status = $2, termination_reason = $3, termination_message = $4,"
       " exit_status = $5, instance_id = $6, instance_name = $7, blocks = $8, is_released = $9,"
       " offer = $10, pull_progress = $11, stop_grace_ms = $12, running_at = $13,"

@@ -3,10 +3,10 @@
 #include <string>
 
 #include "fmt/format.h"
-
 #include "libs/base/status.h"
 #include "libs/db/params.h"
 #include "libs/db/rows.h"
+#include "libs/db/statement.h"
 #include "services/server/ports/notifications.h"
 #include "services/server/store/job_rows.h"
 #include "services/server/store/outbox.h"
@@ -62,7 +62,8 @@ LogStreams::Key LogStreams::KeyOf(const LogStore::Append& append) {
 
 void LogStreams::LockExisting(const std::vector<Key>& keys) {
   const KeyArrays arrays(keys);
-  for (const auto& row : tx_.exec_params(
+  for (const auto& row : db::ExecPrepared(
+           tx_,
            "SELECT s.job_id, s.source, s.last_sequence, s.is_ended, s.tail_sequence, s.tail_bytes"
            " FROM log_streams s"
            " WHERE (s.job_id, s.source) IN (SELECT * FROM unnest($1::uuid[], $2::smallint[]))"
@@ -79,7 +80,8 @@ void LogStreams::LockExisting(const std::vector<Key>& keys) {
 
 void LogStreams::Create(const std::vector<Key>& keys) {
   const KeyArrays arrays(keys);
-  tx_.exec_params0(
+  db::ExecPrepared(
+      tx_,
       "INSERT INTO log_streams (job_id, source) SELECT n.job_id, n.source"
       " FROM unnest($1::uuid[], $2::smallint[]) AS n (job_id, source)"
       " JOIN jobs j ON j.id = n.job_id ORDER BY n.job_id, n.source ON CONFLICT DO NOTHING",
@@ -168,7 +170,8 @@ void LogStreams::WriteBatch(const Key& key, Stream& stream, const common::v1::Lo
                 " WHERE job_id = $1 AND source = $2 AND first_sequence = $3"
               : "INSERT INTO log_segments (job_id, source, first_sequence, last_sequence,"
                 " last_time_unix_nano, raw_bytes, data) VALUES ($1, $2, $3, $4, $5, $6, $7)";
-  tx_.exec_params0(sql,
+  db::ExecPrepared(tx_,
+                   sql,
                    key.first,
                    key.second,
                    db::Big(stream.tail_sequence),
@@ -195,16 +198,15 @@ void LogStreams::Finish() {
     ends.push_back(stream.is_ended ? "t" : "f");
     tail_sequences.push_back(std::to_string(stream.tail_sequence));
     tail_bytes.push_back(std::to_string(stream.tail_bytes));
-    outbox.Notify(channel::kLog,
-                  fmt::format("{}:{}:{}:{}",
-                              key.first,
-                              key.second,
-                              stream.last_sequence,
-                              stream.is_ended ? 1 : 0));
+    outbox.Notify(
+        channel::kLog,
+        fmt::format(
+            "{}:{}:{}:{}", key.first, key.second, stream.last_sequence, stream.is_ended ? 1 : 0));
   }
   if (keys.empty()) return;
   const KeyArrays arrays(keys);
-  tx_.exec_params0(
+  db::ExecPrepared(
+      tx_,
       "UPDATE log_streams s SET last_sequence = n.last_sequence, is_ended = n.is_ended,"
       " tail_sequence = n.tail_sequence, tail_bytes = n.tail_bytes"
       " FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::boolean[], $5::bigint[],"

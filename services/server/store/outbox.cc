@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "libs/db/params.h"
+#include "libs/db/statement.h"
 
 namespace dstack::server {
 namespace {
@@ -44,7 +45,8 @@ void Outbox::Flush(pqxx::work& tx, TimePoint now) {
     notes.values[0].push_back(channel);
     notes.values[1].push_back(payload);
   }
-  tx.exec_params(
+  db::ExecPrepared(
+      tx,
       "WITH written AS ("
       "  INSERT INTO events"
       "    (project_id, created_at, actor_id, target_type, target_id, target_name, message)"

@@ -152,18 +152,26 @@ absl::Status PostgresInstanceStore::Retire(const std::string& replica_id) {
 absl::StatusOr<std::vector<ClaimedHost>> PostgresInstanceStore::Claim(
     const std::string& replica_id, std::size_t limit) {
   return Transact(context_, [&](pqxx::work& tx) -> absl::StatusOr<std::vector<ClaimedHost>> {
+    std::vector<InstanceId> candidates;
+    for (const auto& row : tx.exec_params(
+             "SELECT i.id FROM instances i LEFT JOIN replicas r ON r.id = i.owner_replica_id"
+             " WHERE i.status <> 'terminated' AND (r.id IS NULL OR r.lease_expires_at < now())"
+             " ORDER BY i.id LIMIT $1 FOR NO KEY UPDATE OF i SKIP LOCKED",
+             limit)) {
+      candidates.emplace_back(db::Text(row["id"]));
+    }
+    // Looked at once more under the locks and with a younger snapshot: another replica may have
+    // registered and claimed between the first one and the lock.
     std::vector<InstanceId> ids;
     for (const auto& row : tx.exec_params(
-             "UPDATE instances SET owner_replica_id = $1, owner_epoch = owner_epoch + 1"
-             " WHERE id IN ("
-             "  SELECT i.id FROM instances i LEFT JOIN replicas r ON r.id = i.owner_replica_id"
-             "  WHERE i.status <> 'terminated' AND (r.id IS NULL OR r.lease_expires_at < now())"
-             "  ORDER BY i.id LIMIT $2 FOR NO KEY UPDATE OF i SKIP LOCKED)"
+             "UPDATE instances i SET owner_replica_id = $1, owner_epoch = owner_epoch + 1"
+             " WHERE i.id = ANY($2::uuid[]) AND NOT EXISTS (SELECT FROM replicas r"
+             "  WHERE r.id = i.owner_replica_id AND r.lease_expires_at >= now())"
              " AND EXISTS (SELECT FROM replicas WHERE id = $1 AND lease_expires_at > now())"
              " RETURNING id",
              replica_id,
-             limit)) {
-      ids.push_back(InstanceId(db::Text(row["id"])));
+             db::IdArray(candidates))) {
+      ids.emplace_back(db::Text(row["id"]));
     }
     if (ids.empty()) return std::vector<ClaimedHost>();
     const auto rows = tx.exec_params(

@@ -7,6 +7,7 @@
 #include "libs/base/uuid.h"
 #include "libs/db/params.h"
 #include "libs/db/rows.h"
+#include "libs/db/statement.h"
 #include "libs/failpoint/failpoint.h"
 #include "services/server/store/job_rows.h"
 #include "services/server/store/log_streams.h"
@@ -51,9 +52,9 @@ absl::Status TakeRecords(const pqxx::result& rows,
     common::v1::LogBatch segment;
     RETURN_IF_ERROR(DecodeFrames(db::Blob(row["data"]), &segment));
     for (auto& record : *segment.mutable_records()) {
-      const bool is_before = record.sequence() <= request.after_sequence ||
-                             (out->records_size() == 0 &&
-                              record.time_unix_nano() < static_cast<std::uint64_t>(since));
+      const bool is_before =
+          record.sequence() <= request.after_sequence ||
+          (out->records_size() == 0 && record.time_unix_nano() < static_cast<std::uint64_t>(since));
       if (is_before) continue;
       if (out->records_size() > 0 && bytes + record.data().size() > request.max_bytes) {
         return absl::OkStatus();
@@ -85,10 +86,10 @@ absl::StatusOr<std::vector<std::uint64_t>> PostgresLogStore::AppendAll(
 absl::StatusOr<std::vector<LogPosition>> PostgresLogStore::Positions(const JobId& job) {
   return Transact(context_, [&](pqxx::work& tx) -> absl::StatusOr<std::vector<LogPosition>> {
     std::vector<LogPosition> positions;
-    for (const auto& row : tx.exec_params(
-             "SELECT source, last_sequence FROM log_streams"
-             " WHERE job_id = $1 AND last_sequence > 0 ORDER BY source",
-             job.str())) {
+    for (const auto& row :
+         tx.exec_params("SELECT source, last_sequence FROM log_streams"
+                        " WHERE job_id = $1 AND last_sequence > 0 ORDER BY source",
+                        job.str())) {
       positions.push_back({static_cast<common::v1::LogSource>(db::As<int>(row["source"])),
                            db::As<std::uint64_t>(row["last_sequence"])});
     }
@@ -99,12 +100,13 @@ absl::StatusOr<std::vector<LogPosition>> PostgresLogStore::Positions(const JobId
 absl::StatusOr<LogStore::ReadResult> PostgresLogStore::Read(const ReadRequest& request) {
   if (!base::IsUuid(request.job_id.str())) return JobNotFound(request.job_id);
   return Transact(context_, [&](pqxx::work& tx) -> absl::StatusOr<ReadResult> {
-    const auto rows = tx.exec_params(kReadSegments,
-                                     request.job_id.str(),
-                                     static_cast<int>(request.source),
-                                     db::Big(request.after_sequence),
-                                     request.since ? UnixNano(*request.since) : 0,
-                                     static_cast<std::int64_t>(request.max_bytes));
+    const auto rows = db::ExecPrepared(tx,
+                                       kReadSegments,
+                                       request.job_id.str(),
+                                       static_cast<int>(request.source),
+                                       db::Big(request.after_sequence),
+                                       request.since ? UnixNano(*request.since) : 0,
+                                       static_cast<std::int64_t>(request.max_bytes));
     if (rows.empty()) return JobNotFound(request.job_id);
     ReadResult result;
     RETURN_IF_ERROR(TakeRecords(rows, request, &result.batch));

@@ -3,6 +3,7 @@
 #include "libs/base/status.h"
 #include "libs/db/params.h"
 #include "libs/db/rows.h"
+#include "libs/db/statement.h"
 #include "services/server/store/enums.h"
 
 namespace dstack::server {
@@ -39,8 +40,7 @@ absl::StatusOr<Run> RunFromRow(const SecretBox& box, const pqxx::row& row) {
     return base::Internal(SpecPlace(run.id) + ": not a RunSpec");
   }
   run.status = FromWord<RunStatus>(db::TextView(row["status"]));
-  run.termination_reason =
-      FromWord<RunTerminationReason>(db::TextView(row["termination_reason"]));
+  run.termination_reason = FromWord<RunTerminationReason>(db::TextView(row["termination_reason"]));
   run.priority = db::As<std::uint32_t>(row["priority"]);
   run.fleet_id = db::OptionalId<FleetId>(row["fleet_id"]);
   run.fleet_name = db::Text(row["fleet_name"]);
@@ -63,7 +63,8 @@ absl::StatusOr<std::vector<Run>> RunsFromRows(const SecretBox& box, const pqxx::
 }
 
 void InsertRun(pqxx::work& tx, const SecretBox& box, const Run& run) {
-  tx.exec_params0(
+  db::ExecPrepared(
+      tx,
       "INSERT INTO runs (id, project_id, user_id, name, spec, status, termination_reason, priority,"
       " fleet_id, resubmission_attempt, next_wakeup_at, submitted_at, finished_at, version)"
       " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
@@ -84,7 +85,8 @@ void InsertRun(pqxx::work& tx, const SecretBox& box, const Run& run) {
 }
 
 void UpdateRun(pqxx::work& tx, const Run& run) {
-  tx.exec_params0(
+  db::ExecPrepared(
+      tx,
       "UPDATE runs SET status = $2, termination_reason = $3, fleet_id = $4,"
       " resubmission_attempt = $5, next_wakeup_at = $6, finished_at = $7, version = $8,"
       " claimed_until = CASE WHEN $6 <= now() THEN claimed_until END"

@@ -6,10 +6,10 @@
 #include <utility>
 
 #include "fmt/format.h"
-
 #include "libs/base/status.h"
 #include "libs/db/params.h"
 #include "libs/db/rows.h"
+#include "libs/db/statement.h"
 #include "services/server/ports/notifications.h"
 #include "services/server/store/job_rows.h"
 #include "services/server/store/run_rows.h"
@@ -33,8 +33,8 @@ std::string Suffix(Reason reason) {
 }  // namespace
 
 absl::StatusOr<RunAndJobs> WithJobs(pqxx::work& tx, Run run) {
-  const auto rows = tx.exec_params(
-      std::string(kSelectJob) + "WHERE j.run_id = $1" + kJobOrder, run.id.str());
+  const auto rows = db::ExecPrepared(
+      tx, std::string(kSelectJob) + "WHERE j.run_id = $1" + kJobOrder, run.id.str());
   ASSIGN_OR_RETURN(std::vector<Job> jobs, JobsFromRows(rows));
   return RunAndJobs{std::move(run), std::move(jobs)};
 }
@@ -42,8 +42,10 @@ absl::StatusOr<RunAndJobs> WithJobs(pqxx::work& tx, Run run) {
 absl::StatusOr<std::vector<RunAndJobs>> WithJobs(pqxx::work& tx, std::vector<Run> runs) {
   std::vector<RunId> ids;
   for (const Run& run : runs) ids.push_back(run.id);
-  const auto rows = tx.exec_params(
-      std::string(kSelectJob) + "WHERE j.run_id = ANY($1::uuid[])" + kJobOrder, db::IdArray(ids));
+  const auto rows =
+      db::ExecPrepared(tx,
+                       std::string(kSelectJob) + "WHERE j.run_id = ANY($1::uuid[])" + kJobOrder,
+                       db::IdArray(ids));
   ASSIGN_OR_RETURN(std::vector<Job> jobs, JobsFromRows(rows));
   std::map<RunId, std::vector<Job>> by_run;
   for (Job& job : jobs) by_run[job.run_id].push_back(std::move(job));
@@ -56,8 +58,8 @@ absl::StatusOr<std::vector<RunAndJobs>> WithJobs(pqxx::work& tx, std::vector<Run
 }
 
 absl::StatusOr<RunAndJobs> LockRun(pqxx::work& tx, const SecretBox& box, const RunId& id) {
-  const auto rows =
-      tx.exec_params(std::string(kSelectRun) + "WHERE r.id = $1 FOR NO KEY UPDATE OF r", id.str());
+  const auto rows = db::ExecPrepared(
+      tx, std::string(kSelectRun) + "WHERE r.id = $1 FOR NO KEY UPDATE OF r", id.str());
   if (rows.empty()) return RunNotFound(id.str());
   ASSIGN_OR_RETURN(Run run, RunFromRow(box, rows[0]));
   // A statement of its own: its snapshot is younger than the lock.
@@ -65,11 +67,11 @@ absl::StatusOr<RunAndJobs> LockRun(pqxx::work& tx, const SecretBox& box, const R
 }
 
 absl::StatusOr<RunAndJobs> LockRunOfJob(pqxx::work& tx, const SecretBox& box, const JobId& id) {
-  const auto rows =
-      tx.exec_params(std::string(kSelectRun) +
-                         "WHERE r.id = (SELECT run_id FROM jobs WHERE id = $1)"
-                         " FOR NO KEY UPDATE OF r",
-                     id.str());
+  const auto rows = db::ExecPrepared(tx,
+                                     std::string(kSelectRun) +
+                                         "WHERE r.id = (SELECT run_id FROM jobs WHERE id = $1)"
+                                         " FOR NO KEY UPDATE OF r",
+                                     id.str());
   if (rows.empty()) return JobNotFound(id);
   ASSIGN_OR_RETURN(Run run, RunFromRow(box, rows[0]));
   return WithJobs(tx, std::move(run));

@@ -29,8 +29,8 @@ SshKeyPair TestKey(const std::string& name) {
   return {"ssh-ed25519 AAAA" + name, base::Secret("private " + name)};
 }
 
-StoreFixture::StoreFixture()
-    : conninfo(NewMigratedDatabase()),
+StoreFixture::StoreFixture(const std::string& database)
+    : conninfo(database),
       box(*SecretBox::Create(base::Secret(std::string(32, 'k')))),
       pool({.conninfo = conninfo, .max_connections = 8}),
       stores(StoreContext{pool, box, clock, ids}) {
