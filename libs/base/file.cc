@@ -103,15 +103,16 @@ absl::Status WriteFileAtomic(const std::string& path, std::string_view bytes, mo
 }
 
 absl::Status MakeDirs(const std::string& path, mode_t mode) {
-  if (mkdir(path.c_str(), 0700) == 0) {
+  int error = mkdir(path.c_str(), 0700) == 0 ? 0 : errno;
+  if (error == ENOENT && !path.empty() && ParentOf(path) != path) {
+    RETURN_IF_ERROR(MakeDirs(ParentOf(path), mode));
+    // Once only: below /proc, and through a dangling symlink, the answer stays ENOENT.
+    error = mkdir(path.c_str(), 0700) == 0 ? 0 : errno;
+  }
+  if (error == 0) {
     if (chmod(path.c_str(), mode) != 0) return ErrnoError(errno, "setting the mode of " + path);
     return absl::OkStatus();
   }
-  if (errno == ENOENT && !path.empty() && ParentOf(path) != path) {
-    RETURN_IF_ERROR(MakeDirs(ParentOf(path), mode));
-    return MakeDirs(path, mode);
-  }
-  const int error = errno;
   struct stat info;
   if (error == EEXIST && stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) {
     return absl::OkStatus();

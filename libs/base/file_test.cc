@@ -86,5 +86,10 @@ TEST_CASE("a pipe carries bytes and closes with its owner") {
   CHECK(*ReadSome(pipe->read.get(), buffer, sizeof(buffer)) == 0);
 }
 
+TEST_CASE("a directory that nobody can make is an error") {
+  // The parent is there, and still the kernel says "no such file or directory".
+  CHECK(MakeDirs("/proc/dstack-none/x").code() == absl::StatusCode::kNotFound);
+}
+
 }  // namespace
 }  // namespace dstack::base

@@ -1,0 +1,177 @@
+// What the adapters make of texts and settings, without engine, cards or processes of tasks.
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+
+#include <catch2/catch.hpp>
+#include <signal.h>
+#include <unistd.h>
+
+#include "libs/process/subprocess.h"
+#include "libs/testing/await.h"
+#include "services/shim/adapters/docker_runtime.h"
+#include "services/shim/adapters/exit_watcher.h"
+#include "services/shim/adapters/nvidia_probe.h"
+#include "services/shim/adapters/process_identity.h"
+#include "services/shim/adapters/supervisor_command.h"
+#include "services/shim/adapters/task_cgroup.h"
+
+namespace dstack::shim {
+namespace {
+
+using namespace std::chrono_literals;
+using Words = std::vector<std::string>;
+
+LaunchSpec MakeLaunch() {
+  LaunchSpec launch;
+  launch.task.set_task_id("66a886db-86db-4cf9-8c06-8984ad15dde2");
+  launch.task.set_network_mode(v1::NETWORK_MODE_BRIDGE);
+  launch.runner_dir = "/nowhere/runner";
+  return launch;
+}
+
+const DockerRuntimeSettings kSettings{.shim_id = "shim",
+                                      .runner_binary = "/nowhere/dstack-runner",
+                                      .ssh_bundle_dir = "/nowhere/ssh",
+                                      .owner = 1000,
+                                      .group = 1001};
+
+TEST_CASE("the supervisor's command line") {
+  v1::TaskSpec task;
+  CHECK(SupervisorCommand({.binary = "r", .task_dir = "/d", .socket_owner = 1}, task) ==
+        Words{"r", "supervise", "--task-dir", "/d", "--socket-owner", "1:0"});
+  task.set_log_spool_bytes(1024);
+  task.set_log_overflow_policy(v1::LOG_OVERFLOW_POLICY_DROP);
+  const Words full =
+      SupervisorCommand({.binary = "r", .task_dir = "/d", .ssh_dir = "/s", .ssh_port = 22}, task);
+  CHECK(full == Words{"r",
+                      "supervise",
+                      "--task-dir",
+                      "/d",
+                      "--socket-owner",
+                      "0:0",
+                      "--ssh-dir",
+                      "/s",
+                      "--ssh-port",
+                      "22",
+                      "--log-spool-bytes",
+                      "1024",
+                      "--log-overflow",
+                      "drop"});
+}
+
+TEST_CASE("a bridge container publishes sshd only; a host container nothing") {
+  LaunchSpec launch = MakeLaunch();
+  const auto bridge = MakeContainerConfig(launch, "i:1", kSettings, true);
+  CHECK(bridge.published_ports == std::vector<std::uint16_t>{10022});
+  CHECK(bridge.network_mode == "bridge");
+  CHECK(bridge.user == "0:0");
+  CHECK(bridge.labels.at("ai.dstack.shim.task-id") == launch.task.task_id());
+  CHECK(bridge.labels.at("ai.dstack.shim.is-task") == "true");
+  CHECK(bridge.labels.at("ai.dstack.shim.id") == "shim");
+  REQUIRE(bridge.mounts.size() == 3);
+  CHECK_FALSE(bridge.mounts[0].is_read_only);
+  CHECK(bridge.mounts[1].is_read_only);
+  CHECK(bridge.mounts[2].is_read_only);
+
+  launch.task.set_network_mode(v1::NETWORK_MODE_HOST);
+  const auto host = MakeContainerConfig(launch, "i:1", kSettings, true);
+  CHECK(host.network_mode == "host");
+  CHECK(host.published_ports.empty());
+  CHECK(std::find(host.entrypoint.begin(), host.entrypoint.end(), "0") != host.entrypoint.end());
+}
+
+TEST_CASE("no secret of a task is part of its container") {
+  LaunchSpec launch = MakeLaunch();
+  launch.task.set_runner_token("sEcReT-token");
+  launch.task.mutable_registry_auth()->set_password("sEcReT-password");
+  const std::string body = docker::CreateBody(MakeContainerConfig(launch, "i:1", kSettings, true));
+  CHECK(body.find("sEcReT") == std::string::npos);
+}
+
+TEST_CASE("S19, S20: the device request") {
+  LaunchSpec launch = MakeLaunch();
+  CHECK_FALSE(MakeContainerConfig(launch, "i:1", kSettings, true).gpus.has_value());
+  launch.gpu_ids = {"GPU-1", "GPU-2"};
+  const auto with = MakeContainerConfig(launch, "i:1", kSettings, true);
+  REQUIRE(with.gpus.has_value());
+  CHECK(with.gpus->ids == launch.gpu_ids);
+  const auto has_display = [](const docker::ContainerConfig& config) {
+    return std::count(
+               config.gpus->capabilities.begin(), config.gpus->capabilities.end(), "display") == 1;
+  };
+  CHECK(has_display(with));
+  CHECK_FALSE(has_display(MakeContainerConfig(launch, "i:1", kSettings, false)));
+  CHECK(with.env.empty());
+}
+
+TEST_CASE("nvidia-smi's rows") {
+  const auto gpus = ParseNvidiaSmi(
+      "NVIDIA A100-SXM4-40GB, 40960, GPU-aa, 535.54.03, 00000000:00:04.0\n"
+      "Tesla T4, [N/A], GPU-bb, [N/A], 00000000:00:05.0\n"
+      "broken row\n"
+      "NVIDIA L4, 23034, GPU-cc, 1, 2\n");
+  REQUIRE(gpus.size() == 2);
+  CHECK(gpus[0].name() == "A100-SXM4-40GB");
+  CHECK(gpus[0].resource_id() == "GPU-aa");
+  CHECK(gpus[0].memory_bytes() == 40960ULL << 20);
+  CHECK(gpus[0].driver_version() == "535.54.03");
+  CHECK(gpus[1].name() == "T4");
+  CHECK(gpus[1].memory_bytes() == 0);
+  CHECK(gpus[1].driver_version().empty());
+  CHECK(ParseNvidiaSmi("").empty());
+}
+
+TEST_CASE("control groups of version 1, 2 and both") {
+  const std::string v1 =
+      "cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,nosuid,cpu,cpuacct 0 0\n"
+      "cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n"
+      "cgroup /sys/fs/cgroup/freezer cgroup rw,freezer 0 0\n";
+  CHECK(OwnCgroupDirs(v1, "3:memory:/user\n2:cpu,cpuacct:/\n1:freezer:/x\n") ==
+        Words{"/sys/fs/cgroup/memory/user", "/sys/fs/cgroup/cpu,cpuacct"});
+  const std::string v2 = "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n";
+  CHECK(OwnCgroupDirs(v2, "0::/user.slice/a:b\n") == Words{"/sys/fs/cgroup/user.slice/a:b"});
+  CHECK(OwnCgroupDirs("tmpfs / tmpfs rw 0 0\nbroken\n", "0::/\nbroken\n").empty());
+}
+
+TEST_CASE("a process is known by more than its pid") {
+  auto child = process::Subprocess::Start({"sleep", "600"});
+  REQUIRE(child.ok());
+  auto identity = IdentifyProcess(child->pid());
+  REQUIRE(identity.has_value());
+  CHECK(IsAlive(*identity));
+  ProcessIdentity other = *identity;
+  ++other.start_ticks;
+  CHECK_FALSE(IsAlive(other));
+  other = *identity;
+  other.boot_id = "another boot";
+  CHECK_FALSE(IsAlive(other));
+  KillProcessTree(*identity);
+  CHECK_FALSE(IsAlive(*identity));  // a zombie, not yet reaped
+  CHECK_FALSE(IdentifyProcess(1 << 30).has_value());
+}
+
+TEST_CASE("the watcher tells the end of many, and of those that ended before") {
+  std::atomic<int> ended = 0;
+  std::atomic<int> closed = 0;
+  const auto count = [&](bool has_ended) { ++(has_ended ? ended : closed); };
+  std::vector<process::Subprocess> children;
+  {
+    ExitWatcher watcher;
+    for (int i = 0; i < 5; ++i) {
+      auto child = process::Subprocess::Start({"sleep", "600"});
+      REQUIRE(child.ok());
+      children.push_back(*std::move(child));
+      watcher.Watch(*IdentifyProcess(children.back().pid()), count);
+    }
+    watcher.Watch({.pid = 1, .start_ticks = 1, .boot_id = "gone"}, count);
+    testing::Await(10s, [&] { return ended == 1; });
+    for (int i = 0; i < 3; ++i) REQUIRE(children[static_cast<std::size_t>(i)].Kill(SIGKILL).ok());
+    testing::Await(10s, [&] { return ended == 4; });
+    CHECK(closed == 0);
+  }
+  CHECK(closed == 2);
+}
+
+}  // namespace
+}  // namespace dstack::shim
