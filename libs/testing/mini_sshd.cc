@@ -8,7 +8,8 @@
 
 namespace dstack::testing {
 
-MiniSshd::MiniSshd() : sshd_(dir_.Path("sshd"), "SetEnv HOME=" + dir_.Path("home") + "\n") {
+MiniSshd::MiniSshd(const std::string& environment)
+    : sshd_(dir_.Path("sshd"), "SetEnv HOME=" + dir_.Path("home") + " " + environment + "\n") {
   REQUIRE(base::MakeDirs(home(), 0700).ok());
   auto key = ssh::GenerateKeyPair("test");
   REQUIRE(key.ok());

@@ -14,7 +14,8 @@ namespace dstack::testing {
 // and a host can fail. A machine without sshd fails the test case.
 class MiniSshd {
  public:
-  MiniSshd();
+  // `environment` are NAME=value words for its sessions, separated by blanks.
+  explicit MiniSshd(const std::string& environment = "");
   ~MiniSshd();
   MiniSshd(const MiniSshd&) = delete;
   MiniSshd& operator=(const MiniSshd&) = delete;
