@@ -19,6 +19,7 @@ namespace {
 using config::v1::RunConfiguration;
 using namespace std::chrono_literals;
 
+constexpr const char* kPlainShell = "/bin/sh";
 constexpr std::chrono::milliseconds kDefaultStopDuration = 300s;
 constexpr std::chrono::milliseconds kLongestStopDuration = 24h;
 
@@ -27,7 +28,7 @@ std::string ShellOf(const RunConfiguration& configuration) {
     if (absl::StartsWith(configuration.shell(), "/")) return configuration.shell();
     return "/bin/" + configuration.shell();
   }
-  return configuration.image().empty() ? "/bin/bash" : "/bin/sh";
+  return configuration.image().empty() ? "/bin/bash" : kPlainShell;
 }
 
 std::string JoinCommands(const google::protobuf::RepeatedPtrField<std::string>& commands) {
@@ -51,7 +52,11 @@ std::vector<std::string> CommandOf(const RunConfiguration& configuration) {
     return argv;
   }
   if (commands.empty()) return {};  // the image's own
-  return {ShellOf(configuration), "-i", "-c", JoinCommands(commands)};
+  const std::string shell = ShellOf(configuration);
+  // Interactive, so that bash and its kin read the start-up files that set PATH. A plain sh has
+  // none, and that of busybox would greet into the log.
+  if (shell == kPlainShell) return {shell, "-c", JoinCommands(commands)};
+  return {shell, "-i", "-c", JoinCommands(commands)};
 }
 
 runner::v1::UserSpec UserOf(const std::string& text) {

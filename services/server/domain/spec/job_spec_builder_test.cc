@@ -23,7 +23,8 @@ TEST_CASE("commands become one shell line") {
   CHECK(CommandOf(configuration) ==
         Words{"/bin/bash", "-i", "-c", "echo a && { sleep 1 & } && echo b"});
   configuration.set_image("debian");
-  CHECK(CommandOf(configuration)[0] == "/bin/sh");
+  CHECK(CommandOf(configuration) ==
+        Words{"/bin/sh", "-c", "echo a && { sleep 1 & } && echo b"});
   configuration.set_shell("bash");
   CHECK(CommandOf(configuration)[0] == "/bin/bash");
 }
