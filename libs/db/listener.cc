@@ -1,9 +1,5 @@
 #include "libs/db/listener.h"
 
-#include <poll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -12,6 +8,9 @@
 
 #include <fmt/format.h>
 #include <libpq-fe.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "libs/db/pool.h"
 #include "libs/telemetry/log.h"
@@ -108,8 +107,8 @@ void Listener::Pump(Connection& connection) {
     while (const NotifyPtr notify{PQnotifies(connection.pg)}) {
       options_.on_notify(notify->relname, notify->extra);
     }
-    std::array<pollfd, 2> fds = {{{PQsocket(connection.pg), POLLIN, 0},
-                                  {stop_event_.get(), POLLIN, 0}}};
+    std::array<pollfd, 2> fds = {
+        {{PQsocket(connection.pg), POLLIN, 0}, {stop_event_.get(), POLLIN, 0}}};
     if (poll(fds.data(), fds.size(), kForever) < 0) continue;
     if (fds[1].revents != 0) return;
     if (PQconsumeInput(connection.pg) == 0) return;

@@ -27,11 +27,12 @@ std::map<int, std::string> LoadApplied(pqxx::connection& connection) {
   pqxx::work tx(connection);
   // A second migrator waits here until the first one has ended; the lock goes with the transaction.
   tx.exec_params("SELECT pg_advisory_xact_lock($1)", kLockKey);
-  tx.exec("CREATE TABLE IF NOT EXISTS schema_migrations ("
-          "  number integer PRIMARY KEY,"
-          "  name text NOT NULL,"
-          "  digest text NOT NULL,"
-          "  applied_at timestamptz NOT NULL DEFAULT now())");
+  tx.exec(
+      "CREATE TABLE IF NOT EXISTS schema_migrations ("
+      "  number integer PRIMARY KEY,"
+      "  name text NOT NULL,"
+      "  digest text NOT NULL,"
+      "  applied_at timestamptz NOT NULL DEFAULT now())");
   std::map<int, std::string> applied;
   for (const auto& row : tx.exec("SELECT number, digest FROM schema_migrations")) {
     applied[As<int>(row["number"])] = Text(row["digest"]);
@@ -44,15 +45,16 @@ absl::Status CheckApplied(const std::map<int, std::string>& applied,
                           const std::vector<Migration>& migrations) {
   for (const auto& [number, digest] : applied) {
     if (number > static_cast<int>(migrations.size())) {
-      return Mismatch(fmt::format("the database has migration {}, this version knows {}: it was "
-                                  "used by a newer version",
-                                  number,
-                                  migrations.size()));
+      return Mismatch(
+          fmt::format("the database has migration {}, this version knows {}: it was "
+                      "used by a newer version",
+                      number,
+                      migrations.size()));
     }
     const Migration& known = migrations[static_cast<std::size_t>(number - 1)];
     if (digest != base::Sha256Hex(known.sql)) {
-      return Mismatch(fmt::format(
-          "migration {} ({}) was applied with another content", number, known.name));
+      return Mismatch(
+          fmt::format("migration {} ({}) was applied with another content", number, known.name));
     }
   }
   return absl::OkStatus();

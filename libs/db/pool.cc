@@ -67,10 +67,10 @@ absl::StatusOr<Pool::Lease> Pool::Acquire(base::MonotonicTime deadline) {
     while (idle_.empty() && open_ >= options_.max_connections) {
       if (!freed_.WaitUntil(mutex_, deadline) && idle_.empty() &&
           open_ >= options_.max_connections) {
-        return base::Error(absl::StatusCode::kDeadlineExceeded,
-                           "DATABASE_UNAVAILABLE",
-                           fmt::format("all {} database connections are in use",
-                                       options_.max_connections));
+        return base::Error(
+            absl::StatusCode::kDeadlineExceeded,
+            "DATABASE_UNAVAILABLE",
+            fmt::format("all {} database connections are in use", options_.max_connections));
       }
     }
     if (!idle_.empty()) {
@@ -146,9 +146,7 @@ void Pool::CancelLate() {
   }
 }
 
-Pool::Lease::Lease(Pool& pool,
-                   std::unique_ptr<Connection> connection,
-                   base::MonotonicTime deadline)
+Pool::Lease::Lease(Pool& pool, std::unique_ptr<Connection> connection, base::MonotonicTime deadline)
     : pool_(&pool), connection_(std::move(connection)) {
   pool_->StartWatch(*connection_, deadline);
 }
@@ -159,7 +157,8 @@ Pool::Lease::Lease(Lease&& other) noexcept
       is_broken_(other.is_broken_) {}
 
 Pool::Lease::~Lease() {
-  if (pool_ != nullptr) pool_->Return(std::move(connection_), is_broken_ || !connection_->is_open());
+  if (pool_ != nullptr)
+    pool_->Return(std::move(connection_), is_broken_ || !connection_->is_open());
 }
 
 }  // namespace dstack::db

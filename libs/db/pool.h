@@ -22,8 +22,9 @@ struct PoolOptions {
 };
 
 // Connections to one database, opened when they are first needed. Sessions carry no state (no SET,
-// no LISTEN, no advisory lock; prepared statements only where Connection::can_prepare), so PgBouncer
-// in transaction mode may sit in between. Thread-safe; leases must be given back before the pool goes.
+// no LISTEN, no advisory lock; prepared statements only where Connection::can_prepare), so
+// PgBouncer in transaction mode may sit in between. Thread-safe; leases must be given back before
+// the pool goes.
 class Pool {
  public:
   explicit Pool(PoolOptions options);

@@ -37,17 +37,28 @@ inline std::chrono::milliseconds PauseAfter(int attempt, Recovery recovery) {
   return std::chrono::milliseconds(20 << attempt);
 }
 
+// What the transaction has announced. A failure loses hints, not data.
+inline void SendNotifications(Pool::Lease& lease) {
+  try {
+    lease.connection().SendNotifications();
+  } catch (const std::exception&) {
+    lease.MarkBroken();
+  }
+}
+
 // One attempt. An exception of `fn` or of COMMIT becomes `failure`.
 template <typename Result, typename Fn>
-Result RunOnce(Pool::Lease& lease, Fn& fn, Failure& failure) {
+Result RunOnce(Pool::Lease& lease, Fn& fn, Failure& failure, bool& is_committed) {
+  lease.connection().notifications().clear();
   try {
     pqxx::work tx(lease.connection());
     Result result = fn(tx);
-    if (StatusOf(result).ok()) {
-      tx.commit();
-    } else {
+    if (!StatusOf(result).ok()) {
       tx.abort();
+      return result;
     }
+    tx.commit();
+    is_committed = true;
     return result;
   } catch (...) {
     failure = ClassifyCurrentException();
@@ -62,8 +73,9 @@ Result RunOnce(Pool::Lease& lease, Fn& fn, Failure& failure) {
 // transaction: committed when it returns OK, rolled back otherwise. `fn` runs again after a
 // serialization failure, a deadlock or a lost connection, a bounded number of times and only while
 // nothing can have been committed; it must have no effect outside the transaction. No exception
-// leaves. Errors: see ClassifyCurrentException; a connection that breaks during COMMIT is ABORTED,
-// and the request id of the write makes a retry by the caller safe.
+// leaves. What NotifyAfterCommit has collected is sent after the COMMIT. Errors: see
+// ClassifyCurrentException; a connection that breaks during COMMIT is ABORTED, and the request id
+// of the write makes a retry by the caller safe.
 template <typename Fn>
 std::invoke_result_t<Fn&, pqxx::work&> InTransaction(Pool& pool,
                                                      base::MonotonicTime deadline,
@@ -74,7 +86,9 @@ std::invoke_result_t<Fn&, pqxx::work&> InTransaction(Pool& pool,
     {
       auto lease = pool.Acquire(deadline);
       if (lease.ok()) {
-        Result result = internal::RunOnce<Result>(*lease, fn, failure);
+        bool is_committed = false;
+        Result result = internal::RunOnce<Result>(*lease, fn, failure, is_committed);
+        if (is_committed) internal::SendNotifications(*lease);
         if (failure.status.ok()) return result;
       } else {
         const bool is_down = lease.status().code() == absl::StatusCode::kUnavailable;

@@ -1,17 +1,16 @@
 #include "libs/testing/mini_postgres.h"
 
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <vector>
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <pqxx/pqxx>
+#include <signal.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include "libs/base/file.h"
 #include "libs/testing/paths.h"
@@ -69,8 +68,9 @@ MiniPostgres& MiniPostgres::Get() {
 
 MiniPostgres::MiniPostgres() {
   const std::string data = InitializedData();
-  MustBeOk(process::RunChecked({"cp", "-a", "--reflink=auto", data, directory_.path()}, 60s).status(),
-           "copy of the data directory");
+  MustBeOk(
+      process::RunChecked({"cp", "-a", "--reflink=auto", data, directory_.path()}, 60s).status(),
+      "copy of the data directory");
   auto cluster = server::PostgresCluster::At(directory_.path());
   MustBeOk(cluster.status(), "cluster");
   cluster_ = std::make_unique<server::PostgresCluster>(*std::move(cluster));
@@ -84,9 +84,9 @@ void MiniPostgres::Start() {
   auto server = cluster_->Start(Settings(), is_main_thread);
   MustBeOk(server.status(), "start");
   server_ = std::make_unique<process::Subprocess>(*std::move(server));
-  MustBeOk(cluster_->AwaitReady(base::DeadlineIn(30s),
-                                [&] { return !server_->Poll().has_value(); }),
-           "start");
+  MustBeOk(
+      cluster_->AwaitReady(base::DeadlineIn(30s), [&] { return !server_->Poll().has_value(); }),
+      "start");
 }
 
 void MiniPostgres::CreateDatabase(const std::string& name, const std::string& schema) {

@@ -8,9 +8,9 @@
 
 #include <absl/status/status.h>
 
-#include "services/server/database/postgres_cluster.h"
 #include "libs/process/subprocess.h"
 #include "libs/testing/temp_dir.h"
+#include "services/server/database/postgres_cluster.h"
 
 namespace dstack::testing {
 

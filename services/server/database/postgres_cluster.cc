@@ -1,11 +1,5 @@
 #include "services/server/database/postgres_cluster.h"
 
-#include <dirent.h>
-#include <fcntl.h>
-#include <pwd.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -16,8 +10,13 @@
 
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_split.h>
+#include <dirent.h>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <libpq-fe.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "libs/base/status.h"
 
@@ -61,8 +60,8 @@ std::string LogTail(const std::string& data) {
   std::error_code ignored;
   std::filesystem::path newest;
   for (const auto& entry : std::filesystem::directory_iterator(data + "/log", ignored)) {
-    if (newest.empty() || entry.last_write_time(ignored) >
-                              std::filesystem::last_write_time(newest, ignored)) {
+    if (newest.empty() ||
+        entry.last_write_time(ignored) > std::filesystem::last_write_time(newest, ignored)) {
       newest = entry.path();
     }
   }
@@ -83,9 +82,10 @@ absl::StatusOr<std::optional<std::pair<uid_t, gid_t>>> PostgresUser() {
     getpwnam_r(name, &entry, buffer.data(), buffer.size(), &found);
     if (found != nullptr) return std::make_pair(found->pw_uid, found->pw_gid);
   }
-  return base::Error(absl::StatusCode::kFailedPrecondition,
-                     "DATABASE_UNAVAILABLE",
-                     "PostgreSQL does not run as root, and there is no user 'postgres' or 'nobody'");
+  return base::Error(
+      absl::StatusCode::kFailedPrecondition,
+      "DATABASE_UNAVAILABLE",
+      "PostgreSQL does not run as root, and there is no user 'postgres' or 'nobody'");
 }
 
 absl::StatusOr<std::string> FindPostgresPrograms() {
@@ -120,9 +120,8 @@ absl::StatusOr<PostgresCluster> PostgresCluster::At(const std::string& directory
   cluster.run_ = cluster.directory_ + "/run";
   RETURN_IF_ERROR(cluster.MakeOwned(cluster.run_));
   ASSIGN_OR_RETURN(base::UniqueFd socket_directory, OpenDirectory(cluster.run_));
-  cluster.socket_host_ = cluster.run_.size() <= kMaxSocketDirectory
-                             ? cluster.run_
-                             : FdPath(socket_directory.get());
+  cluster.socket_host_ =
+      cluster.run_.size() <= kMaxSocketDirectory ? cluster.run_ : FdPath(socket_directory.get());
   cluster.socket_directory_ = std::make_shared<base::UniqueFd>(std::move(socket_directory));
   return cluster;
 }
@@ -225,19 +224,17 @@ void PostgresCluster::PauseBeforeNextProbe() {
 }
 
 absl::Status PostgresCluster::EndedEarly() const {
-  return base::Error(absl::StatusCode::kUnavailable,
-                     "DATABASE_UNAVAILABLE",
-                     fmt::format("PostgreSQL in {} ended while it started: {}",
-                                 directory_,
-                                 LogTail(data_)));
+  return base::Error(
+      absl::StatusCode::kUnavailable,
+      "DATABASE_UNAVAILABLE",
+      fmt::format("PostgreSQL in {} ended while it started: {}", directory_, LogTail(data_)));
 }
 
 absl::Status PostgresCluster::NotReady() const {
-  return base::Error(absl::StatusCode::kDeadlineExceeded,
-                     "DATABASE_UNAVAILABLE",
-                     fmt::format("PostgreSQL in {} does not accept connections: {}",
-                                 directory_,
-                                 LogTail(data_)));
+  return base::Error(
+      absl::StatusCode::kDeadlineExceeded,
+      "DATABASE_UNAVAILABLE",
+      fmt::format("PostgreSQL in {} does not accept connections: {}", directory_, LogTail(data_)));
 }
 
 }  // namespace dstack::server

@@ -30,9 +30,9 @@ absl::StatusOr<std::string> FindPostgresPrograms();
 
 // Paths below the directory of a cluster: data/ and run/ belong to PostgresUser(), the rest to us.
 //
-// PostgreSQL reaches data/ and run/ through descriptors that it inherits (/proc/self/fd/N) and not by
-// path: the directories above, for example /root or a temporary directory of mode 0700, need not be
-// open to its user.
+// PostgreSQL reaches data/ and run/ through descriptors that it inherits (/proc/self/fd/N) and not
+// by path: the directories above, for example /root or a temporary directory of mode 0700, need not
+// be open to its user.
 class PostgresCluster {
  public:
   // `directory` exists and belongs to us.
@@ -42,8 +42,8 @@ class PostgresCluster {
   absl::Status EnsureData() const;
 
   // Starts the server on the data directory in a session of its own. `settings` are
-  // postgresql.conf names and values. With `ends_with_thread` the kernel stops it (SIGQUIT) when the
-  // calling thread ends.
+  // postgresql.conf names and values. With `ends_with_thread` the kernel stops it (SIGQUIT) when
+  // the calling thread ends.
   absl::StatusOr<process::Subprocess> Start(
       const std::vector<std::pair<std::string, std::string>>& settings,
       bool ends_with_thread = false) const;

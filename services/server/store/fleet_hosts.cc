@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_join.h"
 #include "fmt/format.h"
-
 #include "libs/base/status.h"
 #include "libs/db/params.h"
 #include "libs/db/rows.h"
@@ -23,11 +22,8 @@ std::uint32_t TakeLowest(std::set<std::uint32_t>& taken) {
   return number;
 }
 
-void InsertHost(pqxx::work& tx,
-                const Fleet& fleet,
-                const NewHost& host,
-                std::uint32_t number,
-                TimePoint now) {
+void InsertHost(
+    pqxx::work& tx, const Fleet& fleet, const NewHost& host, std::uint32_t number, TimePoint now) {
   const NewHost::Jump jump = host.jump.value_or(NewHost::Jump{});
   tx.exec_params0(
       "INSERT INTO instances (id, project_id, fleet_id, instance_num, name, status, hostname, port,"
@@ -130,11 +126,11 @@ absl::Status GiveUpHosts(pqxx::work& tx, const std::vector<InstanceId>& ids, Out
     runs.push_back(db::Text(row["name"]));
   }
   if (!runs.empty()) {
-    return base::Error(absl::StatusCode::kFailedPrecondition,
-                       "RESOURCE_BUSY",
-                       fmt::format("in use by the runs {}: stop them first",
-                                   absl::StrJoin(runs, ", ")),
-                       {{"runs", absl::StrJoin(runs, ",")}});
+    return base::Error(
+        absl::StatusCode::kFailedPrecondition,
+        "RESOURCE_BUSY",
+        fmt::format("in use by the runs {}: stop them first", absl::StrJoin(runs, ", ")),
+        {{"runs", absl::StrJoin(runs, ",")}});
   }
   for (const auto& row : tx.exec_params(
            "UPDATE instances SET status = 'terminating', termination_reason = 'terminated_by_user',"

@@ -7,7 +7,6 @@
 #include <pqxx/pqxx>
 
 #include "absl/status/status.h"
-
 #include "services/server/ports/fleet_store.h"
 #include "services/server/store/outbox.h"
 

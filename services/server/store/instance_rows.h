@@ -6,7 +6,6 @@
 #include <pqxx/pqxx>
 
 #include "absl/status/statusor.h"
-
 #include "services/server/domain/instance/instance.h"
 #include "services/server/ports/job_store.h"
 #include "services/server/store/outbox.h"
@@ -24,7 +23,8 @@ absl::StatusOr<Instance> LockInstance(pqxx::work& tx, const InstanceId& id);
 // Locks it for its owner. ABORTED/LEASE_LOST when `host` is not the present ownership.
 absl::StatusOr<Instance> LockOwnedInstance(pqxx::work& tx, const HostEpoch& host);
 
-// Writes what can change in the life of an instance. Blocks and ownership have their own statements.
+// Writes what can change in the life of an instance. Blocks and ownership have their own
+// statements.
 void UpdateInstance(pqxx::work& tx, const Instance& instance, TimePoint now);
 
 // Writes busy_blocks, and IDLE or BUSY accordingly in `instance` and the table.

@@ -6,7 +6,6 @@
 #include <pqxx/pqxx>
 
 #include "absl/status/statusor.h"
-
 #include "services/server/domain/job/job.h"
 
 namespace dstack::server {

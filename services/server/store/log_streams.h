@@ -8,13 +8,12 @@
 #include <pqxx/pqxx>
 
 #include "absl/status/status.h"
-
 #include "services/server/ports/log_store.h"
 
 namespace dstack::server {
 
-// The streams that one call of AppendAll goes to, locked: works out what is new, writes segments and
-// positions. Lives inside one transaction.
+// The streams that one call of AppendAll goes to, locked: works out what is new, writes segments
+// and positions. Lives inside one transaction.
 class LogStreams {
  public:
   explicit LogStreams(pqxx::work& tx) : tx_(tx) {}

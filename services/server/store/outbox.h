@@ -12,7 +12,7 @@
 
 namespace dstack::server {
 
-// Events and notifications of one transaction, written together in one statement at its end.
+// Events and notifications of one transaction.
 class Outbox {
  public:
   // Target of an event.
@@ -31,7 +31,7 @@ class Outbox {
                 std::string message,
                 const UserId& actor = UserId());
 
-  // Notifications reach the listeners when the transaction commits.
+  // Writes the events in one statement. The notifications follow the COMMIT.
   void Flush(pqxx::work& tx, TimePoint now);
 
  private:
@@ -41,6 +41,8 @@ class Outbox {
     Target target;
     std::string message;
   };
+
+  void WriteEvents(pqxx::work& tx, TimePoint now) const;
 
   std::vector<Event> events_;
   std::set<std::pair<std::string, std::string>> notifications_;

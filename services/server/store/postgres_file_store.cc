@@ -3,7 +3,6 @@
 #include <set>
 
 #include "fmt/format.h"
-
 #include "libs/base/sha256.h"
 #include "libs/base/status.h"
 #include "libs/db/params.h"

@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_join.h"
 #include "fmt/format.h"
-
 #include "libs/base/status.h"
 #include "libs/base/uuid.h"
 #include "libs/db/params.h"
@@ -230,10 +229,9 @@ absl::StatusOr<Fleet> PostgresFleetStore::ApplyInside(pqxx::work& tx,
   const FleetId id = change.fleet_id.value_or(FleetId(context_.ids.NewId()));
   ASSIGN_OR_RETURN(
       const auto first,
-      RecordRequest(
-          tx,
-          {change.project_id, change.user_id, change.request_id, change.request_digest},
-          id.str()));
+      RecordRequest(tx,
+                    {change.project_id, change.user_id, change.request_id, change.request_digest},
+                    id.str()));
   if (first) return LoadInside(tx, FleetId(*first));
   Outbox outbox;
   // Instances before fleets, as everywhere.
@@ -253,8 +251,7 @@ absl::StatusOr<Fleet> PostgresFleetStore::ApplyInside(pqxx::work& tx,
 }
 
 absl::StatusOr<Fleet> PostgresFleetStore::Apply(const FleetChange& change, TimePoint now) {
-  return Transact(context_,
-                  [&](pqxx::work& tx) { return ApplyInside(tx, change, now); });
+  return Transact(context_, [&](pqxx::work& tx) { return ApplyInside(tx, change, now); });
 }
 
 absl::StatusOr<Fleet> PostgresFleetStore::Load(const ProjectId& project,
@@ -263,11 +260,11 @@ absl::StatusOr<Fleet> PostgresFleetStore::Load(const ProjectId& project,
   const bool by_name = !name.empty();
   if (!by_name && !base::IsUuid(id)) return FleetNotFound(id);
   return Transact(context_, [&](pqxx::work& tx) -> absl::StatusOr<Fleet> {
-    const auto rows = tx.exec_params(
-        std::string(kSelectFleet) + "WHERE f.project_id = $1 AND " +
-            (by_name ? "f.name = $2 AND f.status <> 'terminated'" : "f.id = $2"),
-        project.str(),
-        by_name ? db::CleanText(name) : id);
+    const auto rows =
+        tx.exec_params(std::string(kSelectFleet) + "WHERE f.project_id = $1 AND " +
+                           (by_name ? "f.name = $2 AND f.status <> 'terminated'" : "f.id = $2"),
+                       project.str(),
+                       by_name ? db::CleanText(name) : id);
     if (rows.empty()) return FleetNotFound(by_name ? name : id);
     ASSIGN_OR_RETURN(auto fleets, FleetsFromRows(tx, rows));
     return std::move(fleets.front());
@@ -282,13 +279,13 @@ absl::StatusOr<FleetStore::Page> PostgresFleetStore::List(const ProjectId& proje
     ASSIGN_OR_RETURN(after, DecodePageToken(page_token, 1));
   }
   return Transact(context_, [&](pqxx::work& tx) -> absl::StatusOr<Page> {
-    const auto rows = tx.exec_params(
-        std::string(kSelectFleet) +
-            "WHERE f.project_id = $1 AND f.status <> 'terminated' AND f.name > $2"
-            " ORDER BY f.name LIMIT $3",
-        project.str(),
-        after[0],
-        page_size + 1);
+    const auto rows =
+        tx.exec_params(std::string(kSelectFleet) +
+                           "WHERE f.project_id = $1 AND f.status <> 'terminated' AND f.name > $2"
+                           " ORDER BY f.name LIMIT $3",
+                       project.str(),
+                       after[0],
+                       page_size + 1);
     Page page;
     ASSIGN_OR_RETURN(page.fleets, FleetsFromRows(tx, rows));
     if (page.fleets.size() > page_size) {
@@ -305,8 +302,7 @@ absl::Status PostgresFleetStore::DeleteInside(pqxx::work& tx,
                                               const std::vector<std::uint32_t>& instance_nums,
                                               bool allow_missing,
                                               Outbox& outbox) {
-  ASSIGN_OR_RETURN(const std::vector<FleetId> fleets,
-                   FindLive(tx, project, names, allow_missing));
+  ASSIGN_OR_RETURN(const std::vector<FleetId> fleets, FindLive(tx, project, names, allow_missing));
   if (!instance_nums.empty()) {
     ASSIGN_OR_RETURN(const auto hosts, FindHosts(tx, fleets, instance_nums, allow_missing));
     return GiveUpHosts(tx, hosts, outbox);

@@ -117,10 +117,10 @@ absl::StatusOr<std::vector<User>> PostgresIdentityStore::ListUsers(std::uint32_t
                                                                    const std::string& after_name) {
   return Transact(context_, [&](pqxx::work& tx) -> absl::StatusOr<std::vector<User>> {
     std::vector<User> users;
-    for (const auto& row : tx.exec_params(
-             std::string(kSelectUser) + "WHERE u.name > $1 ORDER BY u.name LIMIT $2",
-             db::CleanText(after_name),
-             page_size)) {
+    for (const auto& row :
+         tx.exec_params(std::string(kSelectUser) + "WHERE u.name > $1 ORDER BY u.name LIMIT $2",
+                        db::CleanText(after_name),
+                        page_size)) {
       users.push_back(UserFromRow(row));
     }
     return users;
@@ -205,10 +205,10 @@ absl::StatusOr<Project> PostgresIdentityStore::LoadProject(const std::string& na
 absl::StatusOr<api::v1::ProjectRole> PostgresIdentityStore::RoleOf(const UserId& user,
                                                                    const ProjectId& project) {
   return Transact(context_, [&](pqxx::work& tx) -> absl::StatusOr<api::v1::ProjectRole> {
-    const auto rows = tx.exec_params(
-        "SELECT role FROM project_members WHERE project_id = $1 AND user_id = $2",
-        project.str(),
-        user.str());
+    const auto rows =
+        tx.exec_params("SELECT role FROM project_members WHERE project_id = $1 AND user_id = $2",
+                       project.str(),
+                       user.str());
     if (rows.empty()) return api::v1::PROJECT_ROLE_UNSPECIFIED;
     return FromWord<api::v1::ProjectRole>(db::TextView(rows[0]["role"]));
   });

@@ -3,10 +3,9 @@
 #include <tuple>
 #include <utility>
 
-#include "fmt/format.h"
-
 #include "dstack/api/v1/fleet.pb.h"
 
+#include "fmt/format.h"
 #include "libs/base/status.h"
 #include "libs/base/uuid.h"
 #include "libs/db/params.h"
@@ -78,9 +77,8 @@ class ConnectionRow {
     const auto sealed = row_[std::string(key_name) + "_content"];
     if (!sealed.is_null()) {
       const FleetId fleet(db::Text(row_["fleet_id"]));
-      ASSIGN_OR_RETURN(
-          std::string key,
-          box_.Open(db::Blob(sealed), FleetKeyPlace(fleet, db::Text(row_[key_name]))));
+      ASSIGN_OR_RETURN(std::string key,
+                       box_.Open(db::Blob(sealed), FleetKeyPlace(fleet, db::Text(row_[key_name]))));
       hop.private_keys.emplace_back(std::move(key));
     }
     return hop;
@@ -149,8 +147,8 @@ absl::Status PostgresInstanceStore::Retire(const std::string& replica_id) {
   });
 }
 
-absl::StatusOr<std::vector<ClaimedHost>> PostgresInstanceStore::Claim(
-    const std::string& replica_id, std::size_t limit) {
+absl::StatusOr<std::vector<ClaimedHost>> PostgresInstanceStore::Claim(const std::string& replica_id,
+                                                                      std::size_t limit) {
   return Transact(context_, [&](pqxx::work& tx) -> absl::StatusOr<std::vector<ClaimedHost>> {
     std::vector<InstanceId> candidates;
     for (const auto& row : tx.exec_params(
@@ -174,9 +172,9 @@ absl::StatusOr<std::vector<ClaimedHost>> PostgresInstanceStore::Claim(
       ids.emplace_back(db::Text(row["id"]));
     }
     if (ids.empty()) return std::vector<ClaimedHost>();
-    const auto rows = tx.exec_params(
-        std::string(kSelectInstance) + "WHERE i.id = ANY($1::uuid[]) ORDER BY i.id",
-        db::IdArray(ids));
+    const auto rows =
+        tx.exec_params(std::string(kSelectInstance) + "WHERE i.id = ANY($1::uuid[]) ORDER BY i.id",
+                       db::IdArray(ids));
     ASSIGN_OR_RETURN(std::vector<Instance> instances, InstancesFromRows(rows));
     ASSIGN_OR_RETURN(std::vector<HostConnection> connections, LoadConnections(tx, ids));
     std::vector<ClaimedHost> claimed;
@@ -212,8 +210,7 @@ absl::StatusOr<std::vector<HostConnection>> PostgresInstanceStore::LoadConnectio
 absl::StatusOr<Instance> PostgresInstanceStore::Load(const InstanceId& id) {
   if (!base::IsUuid(id.str())) return InstanceNotFound(id.str());
   return Transact(context_, [&](pqxx::work& tx) -> absl::StatusOr<Instance> {
-    const auto rows =
-        tx.exec_params(std::string(kSelectInstance) + "WHERE i.id = $1", id.str());
+    const auto rows = tx.exec_params(std::string(kSelectInstance) + "WHERE i.id = $1", id.str());
     if (rows.empty()) return InstanceNotFound(id.str());
     return InstanceFromRow(rows[0]);
   });
@@ -244,8 +241,7 @@ absl::StatusOr<Instance> PostgresInstanceStore::UpdateInside(pqxx::work& tx,
   // Blocks are counted by the jobs alone.
   after.busy_blocks = before.busy_blocks;
   if (TakesJobs(after)) {
-    after.status =
-        after.busy_blocks == 0 ? INSTANCE_STATUS_IDLE : api::v1::INSTANCE_STATUS_BUSY;
+    after.status = after.busy_blocks == 0 ? INSTANCE_STATUS_IDLE : api::v1::INSTANCE_STATUS_BUSY;
   }
   UpdateInstance(tx, after, now);
 
@@ -269,8 +265,7 @@ absl::StatusOr<Instance> PostgresInstanceStore::UpdateInside(pqxx::work& tx,
 absl::StatusOr<Instance> PostgresInstanceStore::Update(const HostEpoch& host,
                                                        TimePoint now,
                                                        const Change& change) {
-  return Transact(context_,
-                  [&](pqxx::work& tx) { return UpdateInside(tx, host, now, change); });
+  return Transact(context_, [&](pqxx::work& tx) { return UpdateInside(tx, host, now, change); });
 }
 
 absl::StatusOr<InstanceStore::Page> PostgresInstanceStore::List(const Filter& filter) {

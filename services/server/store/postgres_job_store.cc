@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "fmt/format.h"
-
 #include "libs/base/status.h"
 #include "libs/db/params.h"
 #include "libs/db/rows.h"
@@ -48,8 +47,8 @@ absl::StatusOr<std::vector<JobAndRun>> PostgresJobStore::SelectWithRuns(
   if (jobs.empty()) return std::vector<JobAndRun>();
   std::vector<RunId> run_ids;
   for (const Job& job : jobs) run_ids.push_back(job.run_id);
-  const auto run_rows = tx.exec_params(
-      std::string(kSelectRun) + "WHERE r.id = ANY($1::uuid[])", db::IdArray(run_ids));
+  const auto run_rows = tx.exec_params(std::string(kSelectRun) + "WHERE r.id = ANY($1::uuid[])",
+                                       db::IdArray(run_ids));
   ASSIGN_OR_RETURN(const std::vector<Run> runs, RunsFromRows(context_.box, run_rows));
   std::map<RunId, const Run*> by_id;
   for (const Run& run : runs) by_id[run.id] = &run;
@@ -77,11 +76,11 @@ absl::StatusOr<SchedulerSnapshot> PostgresJobStore::LoadSchedulerSnapshot(std::s
       projects.push_back(job.project_id);
       snapshot.jobs.push_back({std::move(job), std::move(run)});
     }
-    const auto rows = tx.exec_params(
-        std::string(kSelectInstance) +
-            "WHERE i.status <> 'terminated' AND i.project_id = ANY($1::uuid[])"
-            " ORDER BY f.name, i.instance_num",
-        db::IdArray(projects));
+    const auto rows =
+        tx.exec_params(std::string(kSelectInstance) +
+                           "WHERE i.status <> 'terminated' AND i.project_id = ANY($1::uuid[])"
+                           " ORDER BY f.name, i.instance_num",
+                       db::IdArray(projects));
     ASSIGN_OR_RETURN(snapshot.instances, InstancesFromRows(rows));
     return snapshot;
   });
@@ -95,8 +94,7 @@ absl::Status PostgresJobStore::AssignInside(pqxx::work& tx,
   Job& job = jobs[IndexOf(jobs, assignment.job_id)];
   Run run = before.run;
   if (job.status != api::v1::JOB_STATUS_SUBMITTED || IsFinal(run.status) ||
-      run.status == api::v1::RUN_STATUS_PENDING ||
-      run.status == api::v1::RUN_STATUS_TERMINATING) {
+      run.status == api::v1::RUN_STATUS_PENDING || run.status == api::v1::RUN_STATUS_TERMINATING) {
     return LeaseLost(fmt::format("job {} does not wait any more", job.name));
   }
   ASSIGN_OR_RETURN(Instance instance, LockInstance(tx, assignment.instance_id));
@@ -127,8 +125,7 @@ absl::Status PostgresJobStore::AssignInside(pqxx::work& tx,
 }
 
 absl::Status PostgresJobStore::Assign(const Assignment& assignment, TimePoint now) {
-  return Transact(context_,
-                  [&](pqxx::work& tx) { return AssignInside(tx, assignment, now); });
+  return Transact(context_, [&](pqxx::work& tx) { return AssignInside(tx, assignment, now); });
 }
 
 absl::Status PostgresJobStore::FailWaiting(const JobId& id,
@@ -174,11 +171,8 @@ absl::StatusOr<JobAndRun> PostgresJobStore::Load(const JobId& id) {
   });
 }
 
-absl::StatusOr<Job> PostgresJobStore::UpdateInside(pqxx::work& tx,
-                                                   const HostEpoch& host,
-                                                   const JobId& id,
-                                                   TimePoint now,
-                                                   const Change& change) {
+absl::StatusOr<Job> PostgresJobStore::UpdateInside(
+    pqxx::work& tx, const HostEpoch& host, const JobId& id, TimePoint now, const Change& change) {
   ASSIGN_OR_RETURN(const RunAndJobs before, LockRunOfJob(tx, context_.box, id));
   // Locked before the job is looked at: a new owner raises the epoch under the same lock, so it
   // sees everything that the old one wrote, and the old one writes nothing after that.
@@ -205,9 +199,8 @@ absl::StatusOr<Job> PostgresJobStore::Update(const HostEpoch& host,
                                              const JobId& id,
                                              TimePoint now,
                                              const Change& change) {
-  return Transact(context_, [&](pqxx::work& tx) {
-    return UpdateInside(tx, host, id, now, change);
-  });
+  return Transact(context_,
+                  [&](pqxx::work& tx) { return UpdateInside(tx, host, id, now, change); });
 }
 
 absl::Status PostgresJobStore::SetUnreachable(const HostEpoch& host,

@@ -30,11 +30,8 @@ class PostgresJobStore final : public JobStore {
 
  private:
   absl::Status AssignInside(pqxx::work& tx, const Assignment& assignment, TimePoint now);
-  absl::StatusOr<Job> UpdateInside(pqxx::work& tx,
-                                   const HostEpoch& host,
-                                   const JobId& id,
-                                   TimePoint now,
-                                   const Change& change);
+  absl::StatusOr<Job> UpdateInside(
+      pqxx::work& tx, const HostEpoch& host, const JobId& id, TimePoint now, const Change& change);
   // Jobs of a statement that ends in `where`, each with its run.
   absl::StatusOr<std::vector<JobAndRun>> SelectWithRuns(pqxx::work& tx,
                                                         const std::string& where,

@@ -16,8 +16,8 @@ class PostgresLogStore final : public LogStore {
   // after the end) carry the metadata "job_id"; nothing of the call is stored then.
   absl::StatusOr<std::vector<std::uint64_t>> AppendAll(const std::vector<Append>& appends) override;
   absl::StatusOr<std::vector<LogPosition>> Positions(const JobId& job) override;
-  // A source ends with its own end, and at the latest when the job's logs have ended or its host has
-  // given the job up. NOT_FOUND/JOB_NOT_FOUND.
+  // A source ends with its own end, and at the latest when the job's logs have ended or its host
+  // has given the job up. NOT_FOUND/JOB_NOT_FOUND.
   absl::StatusOr<ReadResult> Read(const ReadRequest& request) override;
 
  private:

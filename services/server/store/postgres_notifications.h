@@ -16,7 +16,8 @@ class PostgresNotifications final : public Notifications {
   ~PostgresNotifications() override;
 
   std::unique_ptr<Subscription> Subscribe(
-      const std::string& channel, std::function<void(const std::string& payload)> callback) override;
+      const std::string& channel,
+      std::function<void(const std::string& payload)> callback) override;
 
  private:
   class Hub;

@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_join.h"
 #include "fmt/format.h"
-
 #include "libs/base/status.h"
 #include "libs/db/params.h"
 #include "libs/db/rows.h"
@@ -58,12 +57,12 @@ absl::StatusOr<std::string> PostgresRunStore::TakeName(pqxx::work& tx, const New
   if (new_run.run.name.empty()) {
     const std::string pair = RandomPair(random_);
     std::vector<std::string> taken;
-    for (const auto& row : tx.exec_params(
-             "SELECT name FROM runs WHERE project_id = $1 AND name >= $2 AND name < $3"
-             " AND forgotten_at IS NULL",
-             project,
-             pair + "-",
-             pair + "-:")) {
+    for (const auto& row :
+         tx.exec_params("SELECT name FROM runs WHERE project_id = $1 AND name >= $2 AND name < $3"
+                        " AND forgotten_at IS NULL",
+                        project,
+                        pair + "-",
+                        pair + "-:")) {
       taken.push_back(db::Text(row["name"]));
     }
     return LowestFreeName(pair, taken);
@@ -95,13 +94,12 @@ absl::StatusOr<std::string> PostgresRunStore::TakeName(pqxx::work& tx, const New
 }
 
 absl::StatusOr<RunAndJobs> PostgresRunStore::TryInsert(pqxx::work& tx, const NewRun& new_run) {
-  ASSIGN_OR_RETURN(const auto first,
-                   RecordRequest(tx,
-                                 {new_run.run.project_id,
-                                  new_run.run.user_id,
-                                  new_run.request_id,
-                                  new_run.request_digest},
-                                 new_run.run.id.str()));
+  ASSIGN_OR_RETURN(
+      const auto first,
+      RecordRequest(
+          tx,
+          {new_run.run.project_id, new_run.run.user_id, new_run.request_id, new_run.request_digest},
+          new_run.run.id.str()));
   if (first) return LoadInside(tx, RunId(*first));
   RunAndJobs made{new_run.run, new_run.jobs};
   ASSIGN_OR_RETURN(made.run.name, TakeName(tx, new_run));
@@ -128,8 +126,7 @@ absl::StatusOr<RunAndJobs> PostgresRunStore::TryInsert(pqxx::work& tx, const New
 
 absl::StatusOr<RunAndJobs> PostgresRunStore::Insert(const NewRun& new_run) {
   for (int attempt = 0;; ++attempt) {
-    auto made =
-        Transact(context_, [&](pqxx::work& tx) { return TryInsert(tx, new_run); });
+    auto made = Transact(context_, [&](pqxx::work& tx) { return TryInsert(tx, new_run); });
     // Somebody else took the name meanwhile: look at what is there now.
     if (!IsNameRace(made.status()) || attempt == kNameAttempts) {
       FAILPOINT("server.run_after_insert");
@@ -147,17 +144,19 @@ absl::StatusOr<RunAndJobs> PostgresRunStore::UpdateSpec(const RunId& id,
   return Transact(context_, [&](pqxx::work& tx) -> absl::StatusOr<RunAndJobs> {
     ASSIGN_OR_RETURN(RunAndJobs before, LockRun(tx, context_.box, id));
     if (before.run.version != expected_version) {
-      return ChangedSincePlan(fmt::format("run '{}' changed since the plan was made: version {} "
-                                          "instead of {}",
-                                          before.run.name,
-                                          before.run.version,
-                                          expected_version));
+      return ChangedSincePlan(
+          fmt::format("run '{}' changed since the plan was made: version {} "
+                      "instead of {}",
+                      before.run.name,
+                      before.run.version,
+                      expected_version));
     }
     if (IsFinal(before.run.status) || before.run.status == api::v1::RUN_STATUS_TERMINATING) {
       return base::Error(
           absl::StatusCode::kFailedPrecondition,
           "INVALID_STATE",
-          fmt::format("run '{}' is {} and takes no update", before.run.name, Name(before.run.status)),
+          fmt::format(
+              "run '{}' is {} and takes no update", before.run.name, Name(before.run.status)),
           {{"from", Name(before.run.status)}, {"event", "update"}});
     }
     const TimePoint now = context_.clock.Now();
@@ -188,11 +187,11 @@ absl::StatusOr<RunAndJobs> PostgresRunStore::Load(const ProjectId& project, cons
   if (key.name.empty() && !base::IsUuid(key.id)) return RunNotFound(key.id);
   return Transact(context_, [&](pqxx::work& tx) -> absl::StatusOr<RunAndJobs> {
     const bool by_name = !key.name.empty();
-    const auto rows = tx.exec_params(
-        std::string(kSelectRun) + "WHERE r.project_id = $1 AND r.forgotten_at IS NULL AND " +
-            (by_name ? "r.name = $2" : "r.id = $2"),
-        project.str(),
-        by_name ? db::CleanText(key.name) : key.id);
+    const auto rows = tx.exec_params(std::string(kSelectRun) +
+                                         "WHERE r.project_id = $1 AND r.forgotten_at IS NULL AND " +
+                                         (by_name ? "r.name = $2" : "r.id = $2"),
+                                     project.str(),
+                                     by_name ? db::CleanText(key.name) : key.id);
     if (rows.empty()) return RunNotFound(by_name ? key.name : key.id);
     ASSIGN_OR_RETURN(Run run, RunFromRow(context_.box, rows[0]));
     return WithJobs(tx, std::move(run));
@@ -238,10 +237,7 @@ absl::StatusOr<RunPage> PostgresRunStore::List(const RunFilter& filter) {
 }
 
 absl::StatusOr<std::vector<RunAndJobs>> PostgresRunStore::RequestStop(
-    const ProjectId& project,
-    const std::vector<std::string>& names,
-    bool is_abort,
-    TimePoint now) {
+    const ProjectId& project, const std::vector<std::string>& names, bool is_abort, TimePoint now) {
   return Transact(context_, [&](pqxx::work& tx) -> absl::StatusOr<std::vector<RunAndJobs>> {
     std::vector<std::string> clean;
     for (const std::string& name : names) clean.push_back(db::CleanText(name));

@@ -6,7 +6,6 @@
 #include <pqxx/pqxx>
 
 #include "absl/status/statusor.h"
-
 #include "libs/base/ids.h"
 
 namespace dstack::server {

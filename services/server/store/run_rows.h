@@ -6,7 +6,6 @@
 #include <pqxx/pqxx>
 
 #include "absl/status/statusor.h"
-
 #include "services/server/domain/run/run.h"
 #include "services/server/store/secret_box.h"
 

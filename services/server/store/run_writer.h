@@ -6,7 +6,6 @@
 #include <pqxx/pqxx>
 
 #include "absl/status/statusor.h"
-
 #include "libs/base/uuid.h"
 #include "services/server/domain/run/run_rollup.h"
 #include "services/server/ports/run_store.h"

@@ -1,12 +1,11 @@
 #include "services/server/store/secret_box.h"
 
-#include <openssl/evp.h>
-
 #include <cstdlib>
 #include <memory>
 
-#include "fmt/format.h"
+#include <openssl/evp.h>
 
+#include "fmt/format.h"
 #include "libs/base/random.h"
 #include "libs/base/sha256.h"
 #include "libs/base/status.h"
@@ -61,14 +60,11 @@ std::string SecretBox::Seal(std::string_view plain, std::string_view place) cons
       context.get(), EVP_aes_256_gcm(), nullptr, Unsigned(key_.Reveal()), Unsigned(nonce)));
   MustSucceed(EVP_EncryptUpdate(
       context.get(), nullptr, &length, Unsigned(place), static_cast<int>(place.size())));
-  MustSucceed(EVP_EncryptUpdate(context.get(),
-                                Unsigned(body),
-                                &length,
-                                Unsigned(plain),
-                                static_cast<int>(plain.size())));
+  MustSucceed(EVP_EncryptUpdate(
+      context.get(), Unsigned(body), &length, Unsigned(plain), static_cast<int>(plain.size())));
   MustSucceed(EVP_EncryptFinal_ex(context.get(), Unsigned(body) + length, &length));
-  MustSucceed(EVP_CIPHER_CTX_ctrl(
-      context.get(), EVP_CTRL_GCM_GET_TAG, kTagBytes, body + plain.size()));
+  MustSucceed(
+      EVP_CIPHER_CTX_ctrl(context.get(), EVP_CTRL_GCM_GET_TAG, kTagBytes, body + plain.size()));
   return out;
 }
 

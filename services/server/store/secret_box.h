@@ -4,7 +4,6 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
-
 #include "libs/base/secret.h"
 
 namespace dstack::server {

@@ -11,7 +11,8 @@ SecretBox BoxOf(char fill) { return *SecretBox::Create(base::Secret(std::string(
 
 TEST_CASE("what was sealed opens at its place") {
   const SecretBox box = BoxOf('k');
-  for (const std::string& plain : {std::string(), std::string("a\0b", 3), std::string(100000, 'x')}) {
+  for (const std::string& plain :
+       {std::string(), std::string("a\0b", 3), std::string(100000, 'x')}) {
     const std::string sealed = box.Seal(plain, "t:1");
     CHECK(sealed.size() == plain.size() + 33);
     CHECK(*box.Open(sealed, "t:1") == plain);

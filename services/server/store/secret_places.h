@@ -4,7 +4,8 @@
 
 #include "libs/base/ids.h"
 
-// Places of sealed values, see SecretBox::Seal. A place never changes once values were sealed for it.
+// Places of sealed values, see SecretBox::Seal. A place never changes once values were sealed for
+// it.
 namespace dstack::server {
 
 inline std::string FleetSpecPlace(const FleetId& id) { return "fleets.spec:" + id.str(); }

@@ -1,8 +1,8 @@
 #include "services/server/store/segment_codec.h"
 
-#include <zstd.h>
-
 #include <memory>
+
+#include <zstd.h>
 
 #include "libs/base/status.h"
 
@@ -42,8 +42,7 @@ absl::Status DecodeFrames(std::string_view frames, common::v1::LogBatch* batch) 
     // Also true for the two error values, which are the highest numbers.
     if (plain_size > kMaxFrameBytes) return Damaged();
     std::string plain(plain_size, '\0');
-    const std::size_t size =
-        ZSTD_decompress(plain.data(), plain.size(), frames.data(), frame_size);
+    const std::size_t size = ZSTD_decompress(plain.data(), plain.size(), frames.data(), frame_size);
     if (ZSTD_isError(size) != 0 || size != plain_size) return Damaged();
     if (!batch->MergeFromString(plain)) return Damaged();
     frames.remove_prefix(frame_size);

@@ -3,9 +3,9 @@
 #include <string>
 #include <string_view>
 
-#include "absl/status/status.h"
-
 #include "dstack/common/v1/log.pb.h"
+
+#include "absl/status/status.h"
 
 namespace dstack::server {
 

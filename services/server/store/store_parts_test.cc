@@ -1,7 +1,7 @@
-#include <catch2/catch.hpp>
-
 #include <cctype>
 #include <limits>
+
+#include <catch2/catch.hpp>
 
 #include "dstack/api/v1/run.pb.h"
 
@@ -85,7 +85,9 @@ TEST_CASE("text is made valid UTF-8 without NUL") {
   };
   const std::vector<Case> cases = {
       {"plain", "abc", "abc"},
-      {"multi-byte", "\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80", "\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80"},
+      {"multi-byte",
+       "\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80",
+       "\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80"},
       {"nul", std::string("a\0b", 3), "a" + replacement + "b"},
       {"lone byte", "a\xff", "a" + replacement},
       {"cut short", "\xE2\x82", replacement + replacement},

@@ -1,14 +1,14 @@
-// Cost of the database operations on the way of a job, on a private PostgreSQL with full durability.
-#include <catch2/catch.hpp>
-
+// Cost of the database operations on the way of a job, on a private PostgreSQL with full
+// durability.
 #include <algorithm>
 #include <chrono>
 #include <functional>
 #include <thread>
 #include <vector>
 
-#include "fmt/format.h"
+#include <catch2/catch.hpp>
 
+#include "fmt/format.h"
 #include "libs/base/random.h"
 #include "libs/db/migrator.h"
 #include "libs/db/params.h"
@@ -47,7 +47,8 @@ struct Database {
   Database() {
     const auto begin = SteadyClock::now();
     postgres = *PrivatePostgres::Start(directory.Path("pg"));
-    fmt::print("private_postgres_first_start {:.0f} ms\n", Milliseconds(SteadyClock::now() - begin));
+    fmt::print("private_postgres_first_start {:.0f} ms\n",
+               Milliseconds(SteadyClock::now() - begin));
     REQUIRE(db::Migrate(postgres->conninfo(), Migrations()).ok());
     fmt::print("first_start_with_schema {:.0f} ms\n", Milliseconds(SteadyClock::now() - begin));
   }
@@ -55,7 +56,8 @@ struct Database {
     postgres.reset();
     const auto begin = SteadyClock::now();
     postgres = *PrivatePostgres::Start(directory.Path("pg"));
-    fmt::print("private_postgres_later_start {:.0f} ms\n", Milliseconds(SteadyClock::now() - begin));
+    fmt::print("private_postgres_later_start {:.0f} ms\n",
+               Milliseconds(SteadyClock::now() - begin));
   }
   testing::TempDir directory;
   std::unique_ptr<PrivatePostgres> postgres;
@@ -94,13 +96,12 @@ TEST_CASE("life of a job") {
     REQUIRE(f.stores.logs.AppendAll({LogOf(at(i).jobs[0].id, 1, 100)}).ok());
   });
   Measure("log_append_1mib", 100, [&](int i) {
-    REQUIRE(f.stores.logs
-                .AppendAll({LogOf(at(0).jobs[0].id, static_cast<std::uint64_t>(i) * 32 + 2, 1 << 20)})
-                .ok());
+    REQUIRE(
+        f.stores.logs
+            .AppendAll({LogOf(at(0).jobs[0].id, static_cast<std::uint64_t>(i) * 32 + 2, 1 << 20)})
+            .ok());
   });
-  Measure("run_load", count, [&](int i) {
-    REQUIRE(f.stores.runs.LoadById(at(i).run.id).ok());
-  });
+  Measure("run_load", count, [&](int i) { REQUIRE(f.stores.runs.LoadById(at(i).run.id).ok()); });
 }
 
 TEST_CASE("writes of many threads") {
@@ -143,28 +144,22 @@ TEST_CASE("lists over 100000 runs") {
     const RunAndJobs pattern = f.Submit("pattern");
     // The sealed spec is bound to its run: all rows share nothing but their shape.
     for (int block = 0; block < 100; ++block) {
-      pqxx::stream_to rows(tx,
-                           "runs",
-                           std::vector<std::string>{"id",
-                                                    "project_id",
-                                                    "user_id",
-                                                    "name",
-                                                    "spec",
-                                                    "status",
-                                                    "priority",
-                                                    "submitted_at"});
+      pqxx::stream_to rows(
+          tx,
+          "runs",
+          std::vector<std::string>{
+              "id", "project_id", "user_id", "name", "spec", "status", "priority", "submitted_at"});
       for (int i = 0; i < 1000; ++i) {
         const RunId id(f.ids.NewId());
-        rows << std::make_tuple(
-            id.str(),
-            f.project.id.str(),
-            f.user.id.str(),
-            fmt::format("run-{}", block * 1000 + i),
-            db::BytesLiteral(f.box.Seal(pattern.run.spec.SerializeAsString(),
-                                        "runs.spec:" + id.str())),
-            std::string("done"),
-            0,
-            db::TimeLiteral(f.now() - std::chrono::seconds(block * 1000 + i)));
+        rows << std::make_tuple(id.str(),
+                                f.project.id.str(),
+                                f.user.id.str(),
+                                fmt::format("run-{}", block * 1000 + i),
+                                db::BytesLiteral(f.box.Seal(pattern.run.spec.SerializeAsString(),
+                                                            "runs.spec:" + id.str())),
+                                std::string("done"),
+                                0,
+                                db::TimeLiteral(f.now() - std::chrono::seconds(block * 1000 + i)));
       }
       rows.complete();
     }

@@ -1,9 +1,8 @@
-#include <catch2/catch.hpp>
-
 #include <thread>
 
-#include "absl/strings/match.h"
+#include <catch2/catch.hpp>
 
+#include "absl/strings/match.h"
 #include "libs/base/status.h"
 #include "tests/component/store/store_fixture.h"
 

@@ -37,8 +37,8 @@ TEST_CASE("a token finds its user until it is revoked or has expired") {
 
 TEST_CASE("names of users and projects are taken once") {
   StoreFixture f;
-  const auto user = f.stores.identities.CreateUser(
-      "ann", GLOBAL_ROLE_USER, base::Secret("t2"), TestKey("x"));
+  const auto user =
+      f.stores.identities.CreateUser("ann", GLOBAL_ROLE_USER, base::Secret("t2"), TestKey("x"));
   CHECK(user.status().code() == absl::StatusCode::kAlreadyExists);
   CHECK(base::Reason(user.status()) == "NAME_TAKEN");
   CHECK_FALSE(f.stores.identities.FindByToken(base::Secret("t2")).ok());
@@ -48,8 +48,8 @@ TEST_CASE("names of users and projects are taken once") {
 
 TEST_CASE("members see their projects, administrators all") {
   StoreFixture f;
-  const auto bob = f.stores.identities.CreateUser(
-      "bob", GLOBAL_ROLE_USER, base::Secret("bob"), TestKey("bob"));
+  const auto bob =
+      f.stores.identities.CreateUser("bob", GLOBAL_ROLE_USER, base::Secret("bob"), TestKey("bob"));
   REQUIRE(bob.ok());
   const auto other = f.stores.identities.CreateProject("bobs", *bob, TestKey("p"));
   REQUIRE(other.ok());
@@ -93,10 +93,13 @@ TEST_CASE("the identity of the installation is made once") {
 
 TEST_CASE("files are per user and stored once") {
   StoreFixture f;
-  const auto bob = f.stores.identities.CreateUser(
-      "bob", GLOBAL_ROLE_USER, base::Secret("bob"), TestKey("bob"));
+  const auto bob =
+      f.stores.identities.CreateUser("bob", GLOBAL_ROLE_USER, base::Secret("bob"), TestKey("bob"));
   REQUIRE(bob.ok());
-  const std::string content("archive\0with\xff" "bytes", 18);
+  const std::string content(
+      "archive\0with\xff"
+      "bytes",
+      18);
   const std::string digest = base::Sha256Hex(content);
   CHECK(base::Reason(f.stores.files.Put(f.user.id, std::string(64, '0'), content)) ==
         "DIGEST_MISMATCH");

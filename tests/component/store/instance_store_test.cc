@@ -1,8 +1,8 @@
-#include <catch2/catch.hpp>
-
 #include <chrono>
 #include <set>
 #include <thread>
+
+#include <catch2/catch.hpp>
 
 #include "libs/base/status.h"
 #include "tests/component/store/store_fixture.h"
@@ -129,19 +129,18 @@ TEST_CASE("facts of a host are stored; blocks are counted by jobs alone") {
   StoreFixture f;
   const Instance host = f.AddHosts("fleet", 1).front();
   REQUIRE(f.Assign(f.Submit("train"), host).ok());
-  const auto updated =
-      f.stores.instances.Update(f.EpochOf(host), f.now(), [](Instance& changed) {
-        changed.status = INSTANCE_STATUS_IDLE;
-        changed.busy_blocks = 0;
-        changed.container_runtime = "docker";
-        changed.has_privileged = true;
-        changed.shim_version = "0.1.0";
-        changed.host_key = "ssh-ed25519 KEY";
-        changed.host_key_fingerprint = "SHA256:x";
-        changed.status_message = "up";
-        changed.resources.emplace().set_memory_bytes(1 << 30);
-        return true;
-      });
+  const auto updated = f.stores.instances.Update(f.EpochOf(host), f.now(), [](Instance& changed) {
+    changed.status = INSTANCE_STATUS_IDLE;
+    changed.busy_blocks = 0;
+    changed.container_runtime = "docker";
+    changed.has_privileged = true;
+    changed.shim_version = "0.1.0";
+    changed.host_key = "ssh-ed25519 KEY";
+    changed.host_key_fingerprint = "SHA256:x";
+    changed.status_message = "up";
+    changed.resources.emplace().set_memory_bytes(1 << 30);
+    return true;
+  });
   REQUIRE(updated.ok());
   CHECK(updated->status == INSTANCE_STATUS_BUSY);
   const auto loaded = f.stores.instances.Load(host.id);
@@ -169,8 +168,9 @@ TEST_CASE("instances are listed by fleet and number, in pages") {
     filter.page_token = page->next_page_token;
   } while (!filter.page_token.empty());
   CHECK(names == std::vector<std::string>{"a-0", "a-1", "b-0", "b-1"});
-  CHECK(f.stores.instances.List({.project_id = f.project.id, .fleet_name = "b"})->instances.size() ==
-        2);
+  CHECK(
+      f.stores.instances.List({.project_id = f.project.id, .fleet_name = "b"})->instances.size() ==
+      2);
   CHECK(f.stores.instances.List({.project_id = ProjectId(f.ids.NewId())})->instances.empty());
 }
 

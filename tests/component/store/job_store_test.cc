@@ -1,7 +1,7 @@
-#include <catch2/catch.hpp>
-
 #include <atomic>
 #include <thread>
+
+#include <catch2/catch.hpp>
 
 #include "libs/base/status.h"
 #include "tests/component/store/store_fixture.h"

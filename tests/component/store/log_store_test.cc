@@ -1,10 +1,9 @@
-#include <catch2/catch.hpp>
-
 #include <atomic>
 #include <thread>
 
-#include "fmt/format.h"
+#include <catch2/catch.hpp>
 
+#include "fmt/format.h"
 #include "libs/base/random.h"
 #include "libs/base/status.h"
 #include "tests/component/store/store_fixture.h"
@@ -37,8 +36,8 @@ LogStore::Append Batch(const JobId& job,
 std::uint64_t ReadAll(StoreFixture& f, const JobId& job, std::size_t max_bytes) {
   std::uint64_t last = 0;
   for (;;) {
-    const auto result = f.stores.logs.Read(
-        {.job_id = job, .after_sequence = last, .max_bytes = max_bytes});
+    const auto result =
+        f.stores.logs.Read({.job_id = job, .after_sequence = last, .max_bytes = max_bytes});
     REQUIRE(result.ok());
     for (const auto& record : result->batch.records()) {
       REQUIRE(record.sequence() == ++last);

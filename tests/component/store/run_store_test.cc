@@ -1,11 +1,10 @@
-#include <catch2/catch.hpp>
-
 #include <chrono>
 #include <set>
 #include <thread>
 
-#include "absl/strings/match.h"
+#include <catch2/catch.hpp>
 
+#include "absl/strings/match.h"
 #include "libs/base/status.h"
 #include "tests/component/store/store_fixture.h"
 

@@ -1,12 +1,11 @@
 #include "tests/component/store/store_fixture.h"
 
-#include <catch2/catch.hpp>
-
 #include <algorithm>
 #include <chrono>
 
-#include "fmt/format.h"
+#include <catch2/catch.hpp>
 
+#include "fmt/format.h"
 #include "libs/db/migrator.h"
 #include "services/server/store/migrations.h"
 
@@ -34,8 +33,8 @@ StoreFixture::StoreFixture(const std::string& database)
       box(*SecretBox::Create(base::Secret(std::string(32, 'k')))),
       pool({.conninfo = conninfo, .max_connections = 8}),
       stores(StoreContext{pool, box, clock, ids}) {
-  const auto made =
-      stores.identities.CreateUser("ann", api::v1::GLOBAL_ROLE_ADMIN, base::Secret("token"), TestKey("ann"));
+  const auto made = stores.identities.CreateUser(
+      "ann", api::v1::GLOBAL_ROLE_ADMIN, base::Secret("token"), TestKey("ann"));
   REQUIRE(made.ok());
   user = *made;
   const auto made_project = stores.identities.CreateProject("main", user, TestKey("main"));
@@ -121,7 +120,9 @@ std::vector<Instance> StoreFixture::AddHosts(const std::string& name,
   return hosts;
 }
 
-absl::Status StoreFixture::Assign(const RunAndJobs& run, const Instance& host, std::uint32_t blocks) {
+absl::Status StoreFixture::Assign(const RunAndJobs& run,
+                                  const Instance& host,
+                                  std::uint32_t blocks) {
   Assignment assignment;
   assignment.job_id = run.jobs.front().id;
   assignment.instance_id = host.id;

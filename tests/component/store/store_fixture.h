@@ -28,7 +28,8 @@ class StoreFixture {
 
   // A fleet "fleet" (or another name) of `host_count` hosts 10.0.<n>.<i>, with keys.
   FleetChange MakeFleet(const std::string& name, std::uint32_t host_count);
-  // Stores it and brings its hosts up, divided in `blocks`, owned by `replica`. Returns the hosts by number.
+  // Stores it and brings its hosts up, divided in `blocks`, owned by `replica`. Returns the hosts
+  // by number.
   std::vector<Instance> AddHosts(const std::string& name,
                                  std::uint32_t host_count,
                                  std::uint32_t blocks = 1);
@@ -37,7 +38,9 @@ class StoreFixture {
   // Assigns the first job of the run to the host.
   absl::Status Assign(const RunAndJobs& run, const Instance& host, std::uint32_t blocks = 1);
   // One change of a job by the owner of its host.
-  absl::StatusOr<Job> Change(const Instance& host, const JobId& job, const JobStore::Change& change);
+  absl::StatusOr<Job> Change(const Instance& host,
+                             const JobId& job,
+                             const JobStore::Change& change);
 
   TimePoint now() { return clock.Now(); }
 

@@ -1,15 +1,15 @@
-#include <catch2/catch.hpp>
-#include <pqxx/pqxx>
-
-#include <sys/wait.h>
-#include <unistd.h>
+#include "libs/db/migrator.h"
 
 #include <atomic>
 #include <thread>
 #include <vector>
 
+#include <catch2/catch.hpp>
+#include <pqxx/pqxx>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "libs/base/status.h"
-#include "libs/db/migrator.h"
 #include "libs/failpoint/failpoint.h"
 #include "libs/testing/mini_postgres.h"
 

@@ -1,4 +1,4 @@
-#include <catch2/catch.hpp>
+#include "services/server/ports/notifications.h"
 
 #include <algorithm>
 #include <chrono>
@@ -6,8 +6,9 @@
 #include <mutex>
 #include <set>
 
+#include <catch2/catch.hpp>
+
 #include "libs/testing/await.h"
-#include "services/server/ports/notifications.h"
 #include "services/server/store/postgres_notifications.h"
 #include "tests/component/store/store_fixture.h"
 
@@ -119,8 +120,7 @@ TEST_CASE("no callback runs after the end of its subscription") {
   Recorder witness(notifications);
   witness.Await(channel::kRun, "");
   std::atomic<int> calls = 0;
-  auto subscription =
-      notifications.Subscribe(channel::kRun, [&](const std::string&) { ++calls; });
+  auto subscription = notifications.Subscribe(channel::kRun, [&](const std::string&) { ++calls; });
   subscription.reset();
   const RunAndJobs run = f.Submit("train");
   witness.Await(channel::kRun, run.run.id.str());

@@ -1,8 +1,8 @@
-#include <catch2/catch.hpp>
-
 #include <atomic>
 #include <chrono>
 #include <thread>
+
+#include <catch2/catch.hpp>
 
 #include "libs/base/status.h"
 #include "libs/db/transaction.h"

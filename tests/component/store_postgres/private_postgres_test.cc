@@ -1,18 +1,18 @@
+#include "services/server/database/private_postgres.h"
+
+#include <chrono>
+
 #include <catch2/catch.hpp>
 #include <pqxx/pqxx>
-
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <chrono>
-
 #include "libs/base/file.h"
 #include "libs/base/status.h"
 #include "libs/testing/await.h"
 #include "libs/testing/temp_dir.h"
-#include "services/server/database/private_postgres.h"
 
 namespace dstack::server {
 namespace {

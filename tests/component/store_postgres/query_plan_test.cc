@@ -1,10 +1,9 @@
+#include <string>
+
 #include <catch2/catch.hpp>
 #include <pqxx/pqxx>
 
-#include <string>
-
 #include "absl/strings/match.h"
-
 #include "tests/component/store/store_fixture.h"
 
 namespace dstack::server {
@@ -53,7 +52,8 @@ TEST_CASE("no statement of the hot paths scans a large table") {
   };
   const std::vector<Case> cases = {
       {"first page of runs",
-       "SELECT * FROM runs r JOIN projects p ON p.id = r.project_id WHERE r.project_id = " + project +
+       "SELECT * FROM runs r JOIN projects p ON p.id = r.project_id WHERE r.project_id = " +
+           project +
            " AND r.forgotten_at IS NULL"
            " AND (r.submitted_at, r.id) < ('infinity'::timestamptz, " +
            id + "::uuid) ORDER BY r.submitted_at DESC, r.id DESC LIMIT 101"},
@@ -95,8 +95,10 @@ TEST_CASE("the stores themselves read only by index") {
     pqxx::connection connection(f.conninfo);
     pqxx::nontransaction tx(connection);
     tx.exec("SELECT pg_stat_clear_snapshot(), pg_stat_force_next_flush()");
-    return tx.exec("SELECT sum(seq_scan) FROM pg_stat_user_tables"
-                   " WHERE relname IN ('runs', 'jobs')")[0][0]
+    return tx
+        .exec(
+            "SELECT sum(seq_scan) FROM pg_stat_user_tables"
+            " WHERE relname IN ('runs', 'jobs')")[0][0]
         .as<int>();
   };
   const int before = scans();

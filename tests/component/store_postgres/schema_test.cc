@@ -1,11 +1,10 @@
-#include <catch2/catch.hpp>
-
 #include <cstdlib>
 #include <string>
 
+#include <catch2/catch.hpp>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
-
 #include "libs/base/file.h"
 #include "libs/process/subprocess.h"
 #include "libs/testing/paths.h"
