@@ -12,6 +12,7 @@
 #include <signal.h>
 
 #include "libs/base/file.h"
+#include "libs/base/macros.h"
 #include "libs/docker/containers.h"
 #include "libs/process/reaper.h"
 #include "libs/testing/await.h"
@@ -44,6 +45,14 @@ bool HasWords(const std::string& line, const std::vector<std::string>& words) {
   return std::all_of(words.begin(), words.end(), [&](const std::string& word) {
     return line.find(word) != std::string::npos;
   });
+}
+
+// Of the processes below a supervisor: neither the runner's own nor sshd and ssh-keygen.
+bool IsOfJob(pid_t pid) {
+  const std::string line = CommandLine(pid);
+  const bool is_ours =
+      HasWords(line, {"dstack-runner"}) || HasWords(line, {"/ssh/"}) || HasWords(line, {"/ssh-"});
+  return !line.empty() && !is_ours && !HasWords(line, {"sshd"}) && IsAlive(pid);
 }
 
 pid_t ReadPid(const std::string& path) {
@@ -343,7 +352,8 @@ pid_t MiniCluster::FindProcess(const std::vector<std::string>& words) const {
       10s,
       [&] {
         for (const pid_t pid : Processes()) {
-          if (HasWords(CommandLine(pid), words)) found = pid;
+          // The first: copies of it, without exec, come later.
+          if (found == 0 && HasWords(CommandLine(pid), words)) found = pid;
         }
         return found != 0;
       },
@@ -380,9 +390,27 @@ pid_t MiniCluster::ShimPid() const {
   return found;
 }
 
+// A process host names the directory of a task by a short link to it.
+std::string MiniCluster::TaskLink(const std::string& task) const {
+  std::string found;
+  Await(10s, [&] {
+    for (const std::string& home : HostHomes()) {
+      std::error_code error;
+      for (const auto& entry : fs::directory_iterator(home + "/s", error)) {
+        const std::string target = fs::read_symlink(entry.path(), error);
+        if (target.find(task) != std::string::npos) found = entry.path();
+      }
+    }
+    return !found.empty();
+  });
+  return found;
+}
+
 pid_t MiniCluster::SupervisorPid(const std::string& run) const {
   const std::string task = Submission(run).at("id");
-  if (options_.runtime == Runtime::kProcess) return FindProcess({"supervise", task});
+  if (options_.runtime == Runtime::kProcess) {
+    return FindProcess({"supervise", TaskLink(task)});
+  }
   const auto ids = docker::ListContainers(
       docker_->client(), {{"ai.dstack.shim.task-id", task}}, std::stop_token());
   REQUIRE(ids.ok());
@@ -409,11 +437,7 @@ pid_t MiniCluster::JobPid(const std::string& run) const {
   pid_t found = 0;
   Await(10s, [&] {
     for (const pid_t pid : process::ChildrenOf(supervisor)) {
-      const std::string line = CommandLine(pid);
-      // sshd and ssh-keygen are among the others.
-      const bool is_ours = HasWords(line, {"dstack-runner"}) || HasWords(line, {"/ssh/"}) ||
-                           HasWords(line, {"sshd"});
-      if (!line.empty() && !is_ours && IsAlive(pid)) found = pid;
+      if (IsOfJob(pid)) found = pid;
     }
     return found != 0;
   });
@@ -421,27 +445,34 @@ pid_t MiniCluster::JobPid(const std::string& run) const {
 }
 
 std::vector<pid_t> MiniCluster::JobTree(const std::string& run) const {
-  std::vector<pid_t> tree = process::DescendantsOf(JobPid(run));
-  tree.push_back(JobPid(run));
+  std::vector<pid_t> tree = process::DescendantsOf(SupervisorPid(run));
+  std::erase_if(tree, [](pid_t pid) { return !IsOfJob(pid); });
   return tree;
 }
 
-std::vector<std::string> MiniCluster::Containers() const {
+absl::StatusOr<std::vector<std::string>> MiniCluster::ListContainers() const {
   std::vector<std::string> all;
   if (!docker_) return all;
   for (const std::string& home : HostHomes()) {
     const std::string shim_id = Trimmed(base::ReadFile(home + "/shim_id").value_or(""));
     if (shim_id.empty()) continue;
-    const auto ids = docker::ListContainers(
-        docker_->client(), {{"ai.dstack.shim.id", shim_id}}, std::stop_token());
-    INFO(ids.status().ToString());
-    REQUIRE(ids.ok());
-    all.insert(all.end(), ids->begin(), ids->end());
+    ASSIGN_OR_RETURN(const std::vector<std::string> ids,
+                     docker::ListContainers(
+                         docker_->client(), {{"ai.dstack.shim.id", shim_id}}, std::stop_token()));
+    all.insert(all.end(), ids.begin(), ids.end());
   }
   return all;
 }
 
-// The server first: it would bring its agents back. What ignores the polite way is killed.
+std::vector<std::string> MiniCluster::Containers() const {
+  const auto containers = ListContainers();
+  INFO(containers.status().ToString());
+  REQUIRE(containers.ok());
+  return *containers;
+}
+
+// The server first: it would bring its agents back. What ignores the polite way is killed. A shared
+// cluster ends after Catch has: no REQUIRE here.
 void MiniCluster::EndProcesses() {
   const pid_t postgres = PostgresPid();
   if (IsServerRunning()) {
@@ -450,7 +481,7 @@ void MiniCluster::EndProcesses() {
   }
   EndAgents();
   if (docker_) {
-    for (const std::string& id : Containers()) {
+    for (const std::string& id : ListContainers().value_or(std::vector<std::string>())) {
       static_cast<void>(docker::RemoveContainer(docker_->client(), id, std::stop_token()));
     }
   }

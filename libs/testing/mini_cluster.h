@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include <absl/status/statusor.h>
 #include <nlohmann/json.hpp>
 #include <sys/types.h>
 
@@ -101,7 +102,8 @@ class MiniCluster {
   // Its parent: `dstack-runner supervise`, the first process of the container.
   pid_t SupervisorPid(const std::string& run) const;
 
-  // The main process of the run's only job, and all processes of its host or container but ours.
+  // The main process of the run's only job, and all its processes, also those that
+  // have left its tree.
   pid_t JobPid(const std::string& run) const;
   std::vector<pid_t> JobTree(const std::string& run) const;
 
@@ -124,7 +126,9 @@ class MiniCluster {
   std::optional<std::uint16_t> PrintedPort() const;
   std::vector<std::string> HostHomes() const;
   std::vector<std::string> Roots() const;
+  std::string TaskLink(const std::string& task) const;
   pid_t FindProcess(const std::vector<std::string>& words) const;
+  absl::StatusOr<std::vector<std::string>> ListContainers() const;
   void EndProcesses();
   void EndAgents();
 

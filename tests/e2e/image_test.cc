@@ -1,0 +1,57 @@
+// Images that have next to nothing.
+#include <chrono>
+
+#include <catch2/catch.hpp>
+
+#include "libs/base/file.h"
+#include "libs/docker/images.h"
+#include "libs/process/subprocess.h"
+#include "libs/testing/mini_cluster.h"
+#include "libs/testing/paths.h"
+#include "libs/testing/temp_dir.h"
+
+namespace dstack {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::MiniCluster;
+
+constexpr char kImage[] = "dstack-test/static:1";
+
+// One static program, no shell, no user file, no other directory.
+void MakeStaticImage(const MiniCluster& cluster) {
+  const testing::TempDir root;
+  const std::string program = testing::BuildDir() + "/test-bin/e2e_static_program";
+  REQUIRE(process::RunChecked({"cp", program, root.Path("program")}, 10s).ok());
+  auto tar = process::RunChecked(
+      {"tar", "-C", root.path(), "-c", "program"}, 10s, {.output_limit_bytes = 64 << 20});
+  REQUIRE(tar.ok());
+  const absl::Status made = docker::ImportImage(
+      cluster.docker().client(), kImage, *std::move(tar), {R"(ENTRYPOINT ["/program", "0"])"}, {});
+  INFO(made.ToString());
+  REQUIRE(made.ok());
+}
+
+TEST_CASE("an image with nothing but a static program works") {
+  const auto cluster = MiniCluster::Start();
+  if (!cluster) return;
+  MakeStaticImage(*cluster);
+  const std::string image = std::string("image: ") + kImage;
+
+  const auto own = cluster->Cli({"apply", "-y", "-f", cluster->WriteTask("own", {}, image)});
+  CHECK(own.exit.code == 0);
+  CHECK(own.stdout_text == "hello from nothing\n0\n");
+
+  const auto given =
+      cluster->Cli({"apply",
+                    "-y",
+                    "-f",
+                    cluster->WriteTask("given", {}, image + "\nentrypoint: /program 7 'a b'")});
+  CHECK(given.exit.code == 7);
+  CHECK(given.stdout_text == "hello from nothing\n7\na b\n");
+  cluster->AwaitIdle();
+  CHECK(docker::RemoveImage(cluster->docker().client(), kImage, {}).ok());
+}
+
+}  // namespace
+}  // namespace dstack
