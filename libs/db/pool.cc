@@ -157,8 +157,10 @@ Pool::Lease::Lease(Lease&& other) noexcept
       is_broken_(other.is_broken_) {}
 
 Pool::Lease::~Lease() {
-  if (pool_ != nullptr)
-    pool_->Return(std::move(connection_), is_broken_ || !connection_->is_open());
+  if (pool_ == nullptr) return;
+  // Before the move: arguments are evaluated in any order.
+  const bool is_broken = is_broken_ || !connection_->is_open();
+  pool_->Return(std::move(connection_), is_broken);
 }
 
 }  // namespace dstack::db
