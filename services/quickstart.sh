@@ -97,7 +97,16 @@ choose_port() {
   PORT=${PORT:-$last}
 }
 
+host_is_idle() { "$BIN/dstack" fleet list 2>/dev/null | grep -q 'instance=0 .* idle '; }
+host_is_in_use() { "$BIN/dstack" fleet list 2>/dev/null | grep -q 'instance=0 .* busy '; }
+host_is_ready() { host_is_idle || host_is_in_use; }
+
 run_example() {
+  say "waiting until this machine is a host"
+  wait_until 60 host_is_ready || {
+    "$BIN/dstack" fleet list -v >&2 || true
+    die "this machine did not become a host within 60 s, see $RUN/server.log"
+  }
   say "running $EXAMPLE"
   printf '$ dstack apply -f %s -y\n' "$EXAMPLE"
   local status=0
@@ -151,6 +160,7 @@ down() {
     # The directory also holds the command line's configuration, of which only our entry is ours.
     "$BIN/dstack" project delete --name main -y >/dev/null 2>&1 || true
     as_root rm -rf --one-file-system -- "$STATE/server" "$RUN"
+    grep -qs 'name:' "$STATE/config.yml" || rm -f "$STATE/config.yml"
     rmdir "$STATE" 2>/dev/null || true
     say "stopped, and all that was stored is deleted"
   else

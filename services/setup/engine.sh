@@ -62,6 +62,14 @@ engine_use() {
   fi
 }
 
+# unmount_below DIR: what an engine left mounted there; deleting would stop at it.
+unmount_below() {
+  local target
+  findmnt -rno TARGET | { grep -F -- "$1/" || true; } | sort -r | while read -r target; do
+    as_root umount -l -- "$target" || true
+  done
+}
+
 # engine_down STATE_DIR: ends the private engine, if it runs; its images stay.
 engine_down() {
   local state=$1
@@ -74,7 +82,10 @@ engine_down() {
     socket_dir=$(cat "$state/socket-dir")
     # The name is checked because root removes it.
     case $socket_dir in
-      /tmp/dstack-engine-??????) as_root rm -rf --one-file-system -- "$socket_dir" ;;
+      /tmp/dstack-engine-??????)
+        unmount_below "$socket_dir"
+        as_root rm -rf --one-file-system -- "$socket_dir"
+        ;;
     esac
     rm -f "$state/socket-dir"
   fi
@@ -83,5 +94,6 @@ engine_down() {
 # engine_purge STATE_DIR: engine_down, and its images and containers are deleted.
 engine_purge() {
   engine_down "$1"
+  unmount_below "$1"
   as_root rm -rf --one-file-system -- "$1"
 }

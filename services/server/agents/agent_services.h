@@ -56,7 +56,7 @@ struct AgentOptions {
   // A host that is to be given up and does not answer is forgotten after this.
   std::chrono::milliseconds abandon_after{30'000};
   // Safety net behind the notifications.
-  std::chrono::milliseconds sweep_interval{30'000};
+  std::chrono::milliseconds sweep_interval{5'000};
   std::optional<LocalHostAccess> local_host;
 };
 
