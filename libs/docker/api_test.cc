@@ -20,13 +20,18 @@ TEST_CASE("endpoints") {
   CHECK(socket->ToString() == "unix:///run/user/1000/docker.sock");
   const auto tcp = ParseEndpoint("tcp://127.0.0.1:2375");
   REQUIRE(tcp.ok());
-  CHECK(tcp->base_url == "http://127.0.0.1:2375");
+  CHECK(tcp->address == "127.0.0.1");
+  CHECK(tcp->port == 2375);
+  CHECK(ParseEndpoint("tcp://localhost:1/")->ToString() == "tcp://127.0.0.1:1");
   for (const char* text : {"",
                            "docker.sock",
                            "unix://docker.sock",
                            "ssh://host",
                            "tcp://",
                            "tcp://host",
+                           "tcp://host:1",
+                           "tcp://127.0.0.1:0",
+                           "tcp://127.0.0.1:99999",
                            "tcp://host:1/path"}) {
     INFO(text);
     CHECK(ParseEndpoint(text).status().code() == absl::StatusCode::kInvalidArgument);

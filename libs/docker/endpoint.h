@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -11,14 +12,16 @@ namespace dstack::docker {
 struct Endpoint {
   // Path of a Unix socket; empty for TCP.
   std::string socket_path;
-  // "http://host:port", without a path. Any host name will do for a Unix socket.
-  std::string base_url;
+  // IPv4 address and port for TCP.
+  std::string address;
+  std::uint16_t port = 0;
 
   // As written in DOCKER_HOST, for messages.
   std::string ToString() const;
 };
 
-// Parses "unix:///path" or "tcp://host:port". INVALID_ARGUMENT names the value and the rule.
+// Parses "unix:///path" or "tcp://address:port", the address being IPv4 or "localhost": names are not
+// resolved, because the shim is linked statically. INVALID_ARGUMENT names the value and the rule.
 // TLS (DOCKER_TLS_VERIFY) is not supported: an engine that is reached over a network is not the
 // host's own.
 absl::StatusOr<Endpoint> ParseEndpoint(std::string_view text);

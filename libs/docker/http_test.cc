@@ -42,7 +42,7 @@ class FakeEngine {
   }
 
   std::string path() const { return dir_.Path("engine.sock"); }
-  Endpoint endpoint() const { return {.socket_path = path(), .base_url = "http://docker"}; }
+  Endpoint endpoint() const { return {.socket_path = path()}; }
   int accepted() const { return accepted_; }
 
  private:
@@ -86,7 +86,7 @@ TEST_CASE("an answer comes back with its code") {
 
 TEST_CASE("no engine is UNAVAILABLE and names the endpoint") {
   testing::TempDir dir;
-  const Endpoint endpoint{.socket_path = dir.Path("none.sock"), .base_url = "http://docker"};
+  const Endpoint endpoint{.socket_path = dir.Path("none.sock")};
   const absl::Status status = Client::Connect(endpoint).status();
   CHECK(status.code() == absl::StatusCode::kUnavailable);
   CHECK(std::string(status.message()).find("none.sock") != std::string::npos);

@@ -72,7 +72,7 @@ absl::Status MiniDocker::StartEngine() {
 }
 
 absl::Status MiniDocker::Connect() {
-  const docker::Endpoint endpoint{.socket_path = dir_->Path("sock"), .base_url = "http://docker"};
+  const docker::Endpoint endpoint{.socket_path = dir_->Path("sock")};
   const auto deadline = base::DeadlineIn(kStartTimeout);
   while (true) {
     auto client = docker::Client::Connect(endpoint);
