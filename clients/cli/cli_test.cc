@@ -256,7 +256,7 @@ TEST_CASE("the target comes from flags, variables and the settings, in this orde
   CHECK_THAT(Text(ResolveTarget("", environment, store).status()), Contains("DSTACK_PROJECT"));
 }
 
-TEST_CASE("profiles: the flag, the variable, the default; the working directory first") {
+TEST_CASE("profiles: the flag, the variable, the default, and the working directory first") {
   testing::TempDir dir;
   Environment environment;
   environment.home = dir.Path("home");

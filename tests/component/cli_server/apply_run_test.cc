@@ -280,7 +280,7 @@ TEST_CASE("logs prints what is stored and follows until the end") {
   CHECK_THAT(user.Run({"logs", "old", "--since", "yesterday"}).stderr_text, Contains("--since"));
 }
 
-TEST_CASE("Ctrl-C asks; y stops the run and its last lines arrive") {
+TEST_CASE("Ctrl-C asks, y stops the run and its last lines arrive") {
   FakeServer server;
   CliUser user(server);
   user.WriteFile(".dstack.yml", kTask);
