@@ -182,7 +182,11 @@ absl::StatusOr<int> Logs(const Context& context, const LogsOptions& options) {
           [&](const absl::Status& status) {
             terminal.PrintWarning(fmt::format("{}. Trying again...", base::Message(status)));
           },
-      .on_restored = [&] { terminal.PrintWarning("Connected again"); }};
+      .on_restored = [&] { terminal.PrintWarning("Connected again"); },
+      .wait_until_connected =
+          [&](std::chrono::milliseconds timeout) {
+            return connection->WaitUntilConnected(timeout);
+          }};
   Reconnect reconnect(ReconnectPolicy(), listener, clock, random);
   LogFollower follower(*connection, SinkOf(terminal), reconnect, stopper);
   RETURN_IF_ERROR(follower.Follow(request));

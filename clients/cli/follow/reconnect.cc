@@ -1,10 +1,17 @@
 #include "clients/cli/follow/reconnect.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "clients/cli/session/connection.h"
 
 namespace dstack::cli {
+namespace {
+
+// How late a stop may be noticed.
+constexpr std::chrono::milliseconds kConnectSlice{100};
+
+}  // namespace
 
 Reconnect::Reconnect(const ReconnectPolicy& policy,
                      ReconnectListener listener,
@@ -32,8 +39,22 @@ absl::Status Reconnect::WaitAfter(const absl::Status& status, Stopper& stopper) 
   if (failing_for >= policy_.quiet_for && !std::exchange(is_announced_, true)) {
     if (listener_.on_lost) listener_.on_lost(status);
   }
-  if (!stopper.Wait(backoff_.Next())) return absl::CancelledError("stopped");
+  const auto pause = std::chrono::duration_cast<std::chrono::milliseconds>(backoff_.Next());
+  if (!Pause(pause, stopper)) return absl::CancelledError("stopped");
   return absl::OkStatus();
+}
+
+bool Reconnect::Pause(std::chrono::milliseconds pause, Stopper& stopper) const {
+  using std::chrono::milliseconds;
+  // A server that is connected and fails gets the whole pause.
+  if (!listener_.wait_until_connected || listener_.wait_until_connected(milliseconds(0))) {
+    return stopper.Wait(pause);
+  }
+  for (milliseconds left = pause; left > milliseconds(0); left -= kConnectSlice) {
+    if (stopper.is_stopped()) return false;
+    if (listener_.wait_until_connected(std::min(left, kConnectSlice))) break;
+  }
+  return !stopper.is_stopped();
 }
 
 }  // namespace dstack::cli

@@ -21,10 +21,13 @@ struct ReconnectPolicy {
   std::chrono::milliseconds quiet_for = std::chrono::milliseconds(1000);
 };
 
-// Told about the connection, at most once for each outage, from the thread that waits.
+// Called from the thread that waits; the first two at most once for each outage.
 struct ReconnectListener {
   std::function<void(const absl::Status&)> on_lost;
   std::function<void()> on_restored;
+  // Waits for the connection, no longer than told; true as soon as it is there. Absent: the whole
+  // back-off is waited. Without it gRPC connects only by chance, because nobody else polls.
+  std::function<bool(std::chrono::milliseconds)> wait_until_connected;
 };
 
 // One stream's view of its connection. Not thread-safe.
@@ -45,6 +48,9 @@ class Reconnect {
   absl::Status WaitAfter(const absl::Status& status, Stopper& stopper);
 
  private:
+  // False: stopped.
+  bool Pause(std::chrono::milliseconds pause, Stopper& stopper) const;
+
   ReconnectPolicy policy_;
   ReconnectListener listener_;
   const base::Clock& clock_;

@@ -136,7 +136,11 @@ ReconnectListener RunSession::Listener() {
           [this](const absl::Status& status) {
             PostNotice(fmt::format("{}. The run goes on; trying again...", base::Message(status)));
           },
-      .on_restored = [this] { PostNotice("Connected again"); }};
+      .on_restored = [this] { PostNotice("Connected again"); },
+      .wait_until_connected =
+          [this](std::chrono::milliseconds timeout) {
+            return connection_.WaitUntilConnected(timeout);
+          }};
 }
 
 void RunSession::PostNotice(std::string text) {

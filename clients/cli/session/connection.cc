@@ -59,6 +59,7 @@ absl::StatusOr<Target> ResolveTarget(const std::string& project_flag,
 
 Connection::Connection(Target target, const std::shared_ptr<grpc::Channel>& channel)
     : target_(std::move(target)),
+      channel_(channel),
       runs_(api::v1::RunService::NewStub(channel)),
       logs_(api::v1::LogService::NewStub(channel)),
       fleets_(api::v1::FleetService::NewStub(channel)),
@@ -76,6 +77,10 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(Target target) {
 
 void Connection::Authorise(grpc::ClientContext& context) const {
   rpc::SetToken(context, target_.token.Reveal());
+}
+
+bool Connection::WaitUntilConnected(std::chrono::milliseconds timeout) const {
+  return channel_->WaitForConnected(std::chrono::system_clock::now() + timeout);
 }
 
 absl::Status Connection::FromCall(const grpc::Status& status) const {
@@ -97,7 +102,13 @@ absl::Status Connection::CallWithRetry(const Attempt& attempt,
     rpc::SetTimeout(context, timeout);
     const absl::Status status = FromCall(attempt(context));
     if (!absl::IsUnavailable(status) || failures == std::size(kDelays)) return status;
-    std::this_thread::sleep_for(kDelays[failures++]);
+    const milliseconds pause = kDelays[failures++];
+    // One that is connected and fails gets the whole pause.
+    if (WaitUntilConnected(milliseconds(0))) {
+      std::this_thread::sleep_for(pause);
+    } else {
+      WaitUntilConnected(pause);
+    }
   }
 }
 

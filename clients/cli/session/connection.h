@@ -81,6 +81,10 @@ class Connection {
   api::v1::ServerService::Stub& server() { return *server_; }
   api::v1::UserService::Stub& users() { return *users_; }
 
+  // Waits until the server is connected; false when it is not after `timeout`. A connection is made
+  // only while somebody waits for it here or in a call.
+  bool WaitUntilConnected(std::chrono::milliseconds timeout) const;
+
   // The status of a finished call, with the URL in the text when no server answered.
   absl::Status FromCall(const grpc::Status& status) const;
 
@@ -91,6 +95,7 @@ class Connection {
   absl::Status CallWithRetry(const Attempt& attempt, std::chrono::milliseconds timeout) const;
 
   Target target_;
+  std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<api::v1::RunService::Stub> runs_;
   std::unique_ptr<api::v1::LogService::Stub> logs_;
   std::unique_ptr<api::v1::FleetService::Stub> fleets_;
