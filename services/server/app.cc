@@ -47,6 +47,16 @@ ControlPlane::Settings PlaneSettings(const Options& options,
   return settings;
 }
 
+// A server that was killed has left its lease behind: its successor in the same directory need not
+// wait for the end of it.
+absl::Status RetirePredecessor(const Home& home,
+                               ControlPlane& plane,
+                               const std::string& replica_id) {
+  ASSIGN_OR_RETURN(const std::string previous, home.ReplaceReplicaId(replica_id));
+  if (previous.empty()) return absl::OkStatus();
+  return plane.stores().instances.Retire(previous);
+}
+
 absl::Status RegisterLocalHost(LocalHost& local_host, ControlPlane& plane) {
   base::UuidSource ids;
   return local_host.Register(
@@ -78,6 +88,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const Options& options) {
                    ControlPlane::Start(PlaneSettings(
                        options, database, master_key, parts->admin_token.token, replica_id)));
   parts->url = parts->plane->url();
+  RETURN_IF_ERROR(RetirePredecessor(*parts->home, *parts->plane, replica_id));
   std::optional<LocalHostAccess> access;
   if (options.has_local_host) {
     ASSIGN_OR_RETURN(parts->local_host,

@@ -92,4 +92,12 @@ absl::StatusOr<Home::AdminToken> Home::GetAdminToken(const base::Secret& given) 
   return result;
 }
 
+absl::StatusOr<std::string> Home::ReplaceReplicaId(const std::string& replica_id) const {
+  const std::string path = base::JoinPath(path_, "replica_id");
+  auto previous = ReadLine(path);
+  if (!previous.ok() && !absl::IsNotFound(previous.status())) return previous.status();
+  RETURN_IF_ERROR(base::WriteFileAtomic(path, replica_id + "\n", kPrivateFile));
+  return previous.value_or("");
+}
+
 }  // namespace dstack::server

@@ -29,6 +29,10 @@ class Home {
   // `given` wins and replaces the file; otherwise the file's, made on the first call.
   absl::StatusOr<AdminToken> GetAdminToken(const base::Secret& given) const;
 
+  // Writes down the id of this process's replica and returns that of the process before it, which
+  // is dead: the directory is ours. Empty on the first start.
+  absl::StatusOr<std::string> ReplaceReplicaId(const std::string& replica_id) const;
+
  private:
   Home(std::string path, base::UniqueFd lock) : path_(std::move(path)), lock_(std::move(lock)) {}
 

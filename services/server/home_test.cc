@@ -56,6 +56,14 @@ TEST_CASE("what is given wins") {
   CHECK_FALSE(home->MasterKey(base::Secret("too short")).ok());
 }
 
+TEST_CASE("a start learns which replica its predecessor was") {
+  testing::TempDir dir;
+  auto home = Home::Open(dir.path());
+  REQUIRE(home.ok());
+  CHECK(home->ReplaceReplicaId("first")->empty());
+  CHECK(*home->ReplaceReplicaId("second") == "first");
+}
+
 TEST_CASE("one server per directory, and damage is told") {
   testing::TempDir dir;
   auto home = Home::Open(dir.path());
