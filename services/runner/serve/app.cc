@@ -1,10 +1,13 @@
 #include "services/runner/serve/app.h"
 
+#include <array>
+#include <cerrno>
 #include <csignal>
 #include <memory>
 
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/inotify.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -54,6 +57,23 @@ base::UniqueFd WatchTermination(EventLoop& loop) {
   base::UniqueFd signals(signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK));
   loop.Watch(signals.get(), EPOLLIN, [&loop](std::uint32_t) { loop.Stop(); });
   return signals;
+}
+
+// Ends the loop when the task is removed: nobody can come for it any more.
+base::UniqueFd WatchRemoval(EventLoop& loop, const TaskDir& dir) {
+  base::UniqueFd watch(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  // The deletion of the directory itself is not told while it is our working directory.
+  if (!watch || inotify_add_watch(watch.get(), dir.root().c_str(), IN_DELETE) < 0) {
+    telemetry::Warn("the task's removal will not be noticed",
+                    {{"error", base::ErrnoError(errno, "inotify")}});
+    return base::UniqueFd();
+  }
+  loop.Watch(watch.get(), EPOLLIN, [&loop, &dir, fd = watch.get()](std::uint32_t) {
+    std::array<char, 4096> events;
+    [[maybe_unused]] const ssize_t got = read(fd, events.data(), events.size());
+    if (!base::Exists(dir.Token())) loop.Stop();
+  });
+  return watch;
 }
 
 absl::Status Enter(const TaskDir& dir) {
@@ -110,6 +130,7 @@ absl::Status Deliver(const DeliverOptions& options) {
   ASSIGN_OR_RETURN(const v1::JobStatus status, ConcludeJob(dir, clock));
   EventLoop loop;
   const base::UniqueFd signals = WatchTermination(loop);
+  const base::UniqueFd removal = WatchRemoval(loop, dir);
   GoneSupervisor supervisor;
   ServeCore core(loop, dir, supervisor, dir.root(), [&loop] { loop.Stop(); });
   RETURN_IF_ERROR(core.Load());

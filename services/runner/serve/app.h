@@ -9,7 +9,7 @@ namespace dstack::runner {
 int RunServe(const ServeOptions& options);
 
 // `dstack-runner deliver`: serves what the supervisor of a container that is gone left behind,
-// until the server has acknowledged it. Returns the exit status.
+// until the server has acknowledged it or the task is removed. Returns the exit status.
 int RunDeliver(const DeliverOptions& options);
 
 }  // namespace dstack::runner

@@ -165,6 +165,13 @@ TEST_CASE("serve dies right after it marked the end: the runner leaves all the s
   CHECK(f.runner.Wait().code == 2);
 }
 
+TEST_CASE("deliver leaves when the task is removed") {
+  Fixture f;
+  f.runner.StartDeliver();
+  REQUIRE(base::RemoveAll(f.runner.dir()).ok());
+  CHECK(f.runner.Wait().code == 0);
+}
+
 TEST_CASE("two supervisors of one task exclude each other") {
   Fixture f;
   f.runner.Start();
