@@ -93,7 +93,8 @@ std::unique_ptr<MiniCluster> MiniCluster::Start(Options options) {
   cluster->docker_host_ = docker ? docker->host() : kNoEngine;
   cluster->docker_ = std::move(docker);
   cluster->StartServer();
-  if (cluster->options_.has_local_host) cluster->AwaitIdle();
+  const Options& started = cluster->options_;
+  if (started.has_local_host && started.is_idle_awaited) cluster->AwaitIdle();
   return cluster;
 }
 

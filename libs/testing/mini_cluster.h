@@ -30,6 +30,8 @@ class MiniCluster {
     Runtime runtime = Runtime::kDocker;
     // This machine is the host of fleet `local`.
     bool has_local_host = true;
+    // Start() returns when that host can be used; otherwise as soon as the server is healthy.
+    bool is_idle_awaited = true;
     // Empty: the server starts a private one.
     std::string database_url;
     std::vector<std::string> server_arguments;
