@@ -24,13 +24,16 @@ struct Failure {
 };
 
 // Turns the exception in flight into a status. Call it from a catch block only.
+// clang-format off
 //   connection lost before COMMIT    UNAVAILABLE/DATABASE_UNAVAILABLE     kReconnect
-//   connection lost during COMMIT    ABORTED/DATABASE_UNAVAILABLE         kNone: the outcome is
-//   unknown serialization failure, deadlock  ABORTED/LEASE_LOST                   kRetry cancelled
-//   by the deadline        DEADLINE_EXCEEDED                    kNone disk or memory full
-//   RESOURCE_EXHAUSTED/DATABASE_UNAVAILABLE server starting or stopping
-//   UNAVAILABLE/DATABASE_UNAVAILABLE     kReconnect unique violation ALREADY_EXISTS/NAME_TAKEN,
-//   metadata "constraint" anything else                    INTERNAL/INTERNAL
+//   connection lost during COMMIT    ABORTED/DATABASE_UNAVAILABLE         kNone: outcome unknown
+//   serialization failure, deadlock  ABORTED/LEASE_LOST                   kRetry
+//   cancelled by the deadline        DEADLINE_EXCEEDED                    kNone
+//   disk or memory full              RESOURCE_EXHAUSTED/DATABASE_UNAVAILABLE
+//   server starting or stopping      UNAVAILABLE/DATABASE_UNAVAILABLE     kReconnect
+//   unique violation                 ALREADY_EXISTS/NAME_TAKEN, metadata "constraint"
+//   anything else                    INTERNAL/INTERNAL
+// clang-format on
 Failure ClassifyCurrentException();
 
 // Name of the violated constraint in the message of a unique violation; empty when there is none.
