@@ -150,7 +150,8 @@ TEST_CASE("a container of an inspect call") {
 
 TEST_CASE("the engine's log frames are taken apart") {
   const std::string framed(
-      "\x01\0\0\0\0\0\0\x03one\x02\0\0\0\0\0\0\x04two\n\x01\0\0\0\0\0\0\x09" "cut",
+      "\x01\0\0\0\0\0\0\x03one\x02\0\0\0\0\0\0\x04two\n\x01\0\0\0\0\0\0\x09"
+      "cut",
       8 + 3 + 8 + 4 + 8 + 3);
   CHECK(DemultiplexLog(framed) == "onetwo\ncut");
   CHECK(DemultiplexLog("plain terminal output") == "plain terminal output");

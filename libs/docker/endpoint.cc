@@ -1,11 +1,10 @@
 #include "libs/docker/endpoint.h"
 
-#include <arpa/inet.h>
-
 #include <charconv>
 #include <cstdlib>
 
 #include <absl/status/status.h>
+#include <arpa/inet.h>
 #include <fmt/format.h>
 
 namespace dstack::docker {
@@ -41,8 +40,7 @@ absl::StatusOr<Endpoint> ParseEndpoint(std::string_view text) {
       endpoint.address = rest.substr(0, colon);
       if (endpoint.address == "localhost") endpoint.address = "127.0.0.1";
       const std::string_view port = rest.substr(colon + 1);
-      const auto parsed =
-          std::from_chars(port.data(), port.data() + port.size(), endpoint.port);
+      const auto parsed = std::from_chars(port.data(), port.data() + port.size(), endpoint.port);
       if (parsed.ptr != port.data() + port.size()) endpoint.port = 0;
     }
     in_addr address{};

@@ -20,10 +20,10 @@ struct Endpoint {
   std::string ToString() const;
 };
 
-// Parses "unix:///path" or "tcp://address:port", the address being IPv4 or "localhost": names are not
-// resolved, because the shim is linked statically. INVALID_ARGUMENT names the value and the rule.
-// TLS (DOCKER_TLS_VERIFY) is not supported: an engine that is reached over a network is not the
-// host's own.
+// Parses "unix:///path" or "tcp://address:port", the address being IPv4 or "localhost": names are
+// not resolved, because the shim is linked statically. INVALID_ARGUMENT names the value and the
+// rule. TLS (DOCKER_TLS_VERIFY) is not supported: an engine that is reached over a network is not
+// the host's own.
 absl::StatusOr<Endpoint> ParseEndpoint(std::string_view text);
 
 // DOCKER_HOST of the environment, or the distribution's socket when it is absent or empty.

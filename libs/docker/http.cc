@@ -1,9 +1,5 @@
 #include "libs/docker/http.h"
 
-#include <poll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <mutex>
 #include <thread>
@@ -11,7 +7,10 @@
 
 #include <absl/status/status.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <pthread.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "libs/base/file.h"
 #include "libs/docker/transfer.h"
@@ -119,8 +118,8 @@ class AsyncHttp::Loop {
     incoming_.clear();
   }
 
-  // All of them, whether their descriptor is ready or not: a wasted recv() per waiting container and
-  // event is cheap, and the ends of containers are rare.
+  // All of them, whether their descriptor is ready or not: a wasted recv() per waiting container
+  // and event is cheap, and the ends of containers are rare.
   void AdvanceAll() {
     std::vector<Call> waiting;
     for (Call& call : running_) {

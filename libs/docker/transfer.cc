@@ -1,21 +1,20 @@
 #include "libs/docker/transfer.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
+#include <arpa/inet.h>
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/basic_parser.hpp>
 #include <boost/beast/http/error.hpp>
 #include <fmt/format.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include "libs/base/macros.h"
 #include "libs/base/status.h"
@@ -183,8 +182,9 @@ absl::Status Transfer::Connect() {
       ::socket(is_unix ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return fail(errno);
   const int result =
-      is_unix ? ::connect(fd.get(), reinterpret_cast<sockaddr*>(&unix_address), sizeof(unix_address))
-              : ::connect(fd.get(), reinterpret_cast<sockaddr*>(&tcp_address), sizeof(tcp_address));
+      is_unix
+          ? ::connect(fd.get(), reinterpret_cast<sockaddr*>(&unix_address), sizeof(unix_address))
+          : ::connect(fd.get(), reinterpret_cast<sockaddr*>(&tcp_address), sizeof(tcp_address));
   if (result == 0) {
     fd_ = std::move(fd);
     phase_ = Phase::kSending;

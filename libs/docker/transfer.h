@@ -14,8 +14,8 @@
 
 namespace dstack::docker {
 
-// One call on a non-blocking connection of its own, driven from outside by poll(2). Not thread-safe.
-// Internal to this library.
+// One call on a non-blocking connection of its own, driven from outside by poll(2). Not
+// thread-safe. Internal to this library.
 class Transfer {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
@@ -25,8 +25,8 @@ class Transfer {
   Transfer(const Transfer&) = delete;
   Transfer& operator=(const Transfer&) = delete;
 
-  // Does what can be done without waiting. The outcome once there is one; afterwards the object is of
-  // no more use.
+  // Does what can be done without waiting. The outcome once there is one; afterwards the object is
+  // of no more use.
   std::optional<absl::StatusOr<HttpResponse>> Advance();
 
   // What to wait for before the next Advance(); -1 while there is no connection.

@@ -51,8 +51,10 @@ absl::StatusOr<std::unique_ptr<MiniDocker>> MiniDocker::StartPrivate() {
 
 absl::Status MiniDocker::StartEngine() {
   const std::string& dir = dir_->path();
-  // dockerd leaves these behind when it is killed.
+  // dockerd leaves these behind when it is killed, and waits for the containerd of the second one
+  // even if that is a zombie that nobody reaps.
   RETURN_IF_ERROR(base::RemoveAll(dir + "/pid"));
+  RETURN_IF_ERROR(base::RemoveAll(dir + "/exec/containerd/containerd.pid"));
   ASSIGN_OR_RETURN(process::Subprocess engine,
                    process::Subprocess::Start({"/bin/sh",
                                                "-c",
@@ -89,7 +91,8 @@ absl::Status MiniDocker::Connect() {
 }
 
 absl::Status MiniDocker::StopEngine(int signal) {
-  RETURN_IF_ERROR(engine_->Kill(signal));
+  // Its containerd dies with a dockerd that is killed; a polite one ends it itself.
+  RETURN_IF_ERROR(signal == SIGKILL ? engine_->KillGroup(signal) : engine_->Kill(signal));
   return engine_->WaitUntil(base::DeadlineIn(kStopTimeout)).status();
 }
 

@@ -1,3 +1,4 @@
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,10 @@ void RaiseFileLimit() {
 }
 
 int RunSupervisor(int argc, char** argv) {
-  std::vector<std::string> child = {"/proc/self/exe"};
+  // By its path, so that people see what runs; a file that was replaced is run in its new form.
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  std::vector<std::string> child = {error ? "/proc/self/exe" : self.string()};
   for (int i = 1; i < argc; ++i) {
     if (std::string(argv[i]) != "--supervise") child.emplace_back(argv[i]);
   }

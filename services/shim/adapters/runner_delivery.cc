@@ -1,14 +1,17 @@
 #include "services/shim/adapters/runner_delivery.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <utility>
 
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_split.h>
 #include <absl/strings/strip.h>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include "libs/base/file.h"
 #include "libs/base/status.h"
@@ -67,14 +70,7 @@ void RunnerDelivery::Launch(const std::string& task_id) {
     runner_dir = it->second.runner_dir;
   }
   EndPredecessor(task_id);
-  auto process =
-      process::Subprocess::Start({settings_.runner_binary,
-                                  "deliver",
-                                  "--task-dir",
-                                  runner_dir,
-                                  "--socket-owner",
-                                  fmt::format("{}:{}", settings_.owner, settings_.group)},
-                                 {.stderr_mode = process::Output::kInherit});
+  auto process = Spawn(task_id, runner_dir);
   std::uint64_t generation = 0;
   std::optional<ProcessIdentity> identity;
   if (process.ok()) identity = IdentifyProcess(process->pid());
@@ -99,6 +95,21 @@ void RunnerDelivery::Launch(const std::string& task_id) {
   watcher_->Watch(*identity, [this, task_id, generation](bool has_ended) {
     if (has_ended) executor_.Post([this, task_id, generation] { OnExit(task_id, generation); });
   });
+}
+
+absl::StatusOr<process::Subprocess> RunnerDelivery::Spawn(const std::string& task_id,
+                                                          const std::string& runner_dir) const {
+  const std::string path = home_.TaskDir(task_id) + "/deliver.log";
+  const base::UniqueFd log(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  if (!log) return base::ErrnoError(errno, path);
+  // Not our own standard error: whoever reads that to its end would wait for this process too.
+  return process::Subprocess::Start({settings_.runner_binary,
+                                     "deliver",
+                                     "--task-dir",
+                                     runner_dir,
+                                     "--socket-owner",
+                                     fmt::format("{}:{}", settings_.owner, settings_.group)},
+                                    {.inherit_fds = {{log.get(), STDERR_FILENO}}});
 }
 
 void RunnerDelivery::OnExit(const std::string& task_id, std::uint64_t generation) {

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include <absl/status/statusor.h>
 #include <sys/types.h>
 
 #include "libs/base/mutex.h"
@@ -47,6 +48,8 @@ class RunnerDelivery final : public LogDelivery {
   };
 
   void Launch(const std::string& task_id);
+  absl::StatusOr<process::Subprocess> Spawn(const std::string& task_id,
+                                            const std::string& runner_dir) const;
   void OnExit(const std::string& task_id, std::uint64_t generation);
   std::string IdentityPath(const std::string& task_id) const;
   void EndPredecessor(const std::string& task_id) const;

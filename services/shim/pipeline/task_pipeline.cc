@@ -317,6 +317,7 @@ bool TaskPipeline::Advance(TaskEvent event) {
 }
 
 void TaskPipeline::EnterState(v1::TaskState state) {
+  telemetry::Debug("task state", {{"task_id", spec_.task_id()}, {"state", StateName(state)}});
   status()->set_state(state);
   *status()->mutable_state_time() =
       TimeUtil::NanosecondsToTimestamp(context_.clock.Now().time_since_epoch().count());

@@ -23,7 +23,8 @@ constexpr auto kPatience = 30s;
 ShimProcess::ShimProcess(Settings settings) : settings_(std::move(settings)) {}
 
 ShimProcess::~ShimProcess() {
-  if (process_) Kill();
+  // Politely, so that it ends its helpers.
+  if (process_) static_cast<void>(process_->Terminate(kPatience).ok());
 }
 
 std::vector<std::string> ShimProcess::Command() const {
