@@ -1,5 +1,6 @@
 // Commands that only ask the server.
 #include <catch2/catch.hpp>
+#include <unistd.h>
 
 #include "libs/testing/mini_cluster.h"
 #include "tests/bench/system/figures.h"

@@ -2,8 +2,11 @@
 #include <chrono>
 
 #include <catch2/catch.hpp>
+#include <fmt/format.h>
+#include <unistd.h>
 
 #include "libs/base/file.h"
+#include "libs/docker/containers.h"
 #include "libs/testing/await.h"
 #include "libs/testing/mini_cluster.h"
 #include "tests/bench/system/figures.h"
@@ -16,6 +19,30 @@ using testing::MiniCluster;
 
 constexpr int kRuns = 50;
 constexpr int kStops = 10;
+constexpr int kEngineContainers = 20;
+
+// What the engine alone takes for a container: the part of every start that is not ours.
+void MeasureEngine(const MiniCluster& cluster, const std::string& network) {
+  const docker::Client& client = cluster.docker().client();
+  Samples start;
+  Samples remove;
+  for (int i = 0; i < kEngineContainers; ++i) {
+    const auto begin = SteadyClock::now();
+    const auto id = docker::CreateContainer(
+        client,
+        fmt::format("dstack-bench-{}-{}", getpid(), i),
+        {.image = testing::kBusyboxImage, .cmd = {"true"}, .network_mode = network},
+        {});
+    REQUIRE(id.ok());
+    CHECK(docker::StartContainer(client, *id, {}).ok());
+    start.Add(MillisecondsSince(begin));
+    const auto started = SteadyClock::now();
+    CHECK(docker::RemoveContainer(client, *id, {}).ok());
+    remove.Add(MillisecondsSince(started));
+  }
+  start.PrintPercentiles("engine_start_" + network, "ms");
+  remove.PrintPercentiles("engine_remove_" + network, "ms");
+}
 
 void MeasureFirstLine(const MiniCluster& cluster) {
   Samples first_line;
@@ -113,6 +140,8 @@ void MeasureStop(const MiniCluster& cluster) {
 TEST_CASE("runs") {
   const auto cluster = MiniCluster::Start();
   if (!cluster) return;
+  MeasureEngine(*cluster, "bridge");
+  MeasureEngine(*cluster, "host");
   MeasureFirstLine(*cluster);
   MeasureShortTask(*cluster);
   MeasureTurnover(*cluster);
