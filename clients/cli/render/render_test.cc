@@ -241,5 +241,12 @@ TEST_CASE("JSON has words for enums, numbers for sizes, and leaves out what is u
   CHECK(ToJsonList("main", "runs", {}) == "{\n  \"project\": \"main\",\n  \"runs\": []\n}\n");
 }
 
+TEST_CASE("hardware that is not known yet is a dash") {
+  common::v1::Resources resources;
+  CHECK(FormatHardware(resources) == "-");
+  resources.set_cpus(2);
+  CHECK(FormatHardware(resources) != "-");
+}
+
 }  // namespace
 }  // namespace dstack::cli

@@ -165,6 +165,8 @@ std::string FormatGpus(const common::v1::Resources& resources) {
 }
 
 std::string FormatHardware(const common::v1::Resources& resources) {
+  // A host that is still being set up has not told yet.
+  if (resources.cpus() == 0 && resources.memory_bytes() == 0) return "-";
   const char* arch = resources.cpu_arch() == common::v1::CPU_ARCH_ARM ? "arm:" : "";
   std::string text = fmt::format("cpu={}{}", arch, resources.cpus());
   text += " mem=" + FormatGigabytes(resources.memory_bytes());
