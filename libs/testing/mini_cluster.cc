@@ -410,7 +410,7 @@ std::string MiniCluster::TaskLink(const std::string& task) const {
 pid_t MiniCluster::SupervisorPid(const std::string& run) const {
   const std::string task = Submission(run).at("id");
   if (options_.runtime == Runtime::kProcess) {
-    return FindProcess({"supervise", TaskLink(task)});
+    return FindProcess({" supervise ", TaskLink(task)});
   }
   const auto ids = docker::ListContainers(
       docker_->client(), {{"ai.dstack.shim.task-id", task}}, std::stop_token());
@@ -426,7 +426,7 @@ pid_t MiniCluster::RunnerServePid(const std::string& run) const {
   pid_t found = 0;
   Await(10s, [&] {
     for (const pid_t pid : process::ChildrenOf(supervisor)) {
-      if (HasWords(CommandLine(pid), {"dstack-runner", "serve"}) && IsAlive(pid)) found = pid;
+      if (HasWords(CommandLine(pid), {"dstack-runner", " serve "}) && IsAlive(pid)) found = pid;
     }
     return found != 0;
   });

@@ -37,9 +37,10 @@ std::string Numbers(int count) {
 
 Counting::Counting(const testing::MiniCluster& cluster, const std::string& name, int count)
     : cluster_(cluster), name_(name), count_(count) {
+  // In a subshell: an interactive bash, as on process hosts, says "exit".
   const std::string file = cluster.WriteTask(
       name,
-      {fmt::format("i=0; while [ $i -lt {} ]; do i=$((i+1)); echo $i; sleep 0.02; done; exit {}",
+      {fmt::format("i=0; while [ $i -lt {} ]; do i=$((i+1)); echo $i; sleep 0.02; done; (exit {})",
                    count,
                    kExitCode)});
   cli_ = cluster.StartCli({"apply", "-y", "-f", file});
