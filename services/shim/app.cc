@@ -206,8 +206,7 @@ absl::Status App::Parts::Serve() {
                                      board,
                                      HostSource{.facts = [this] { return Facts(); },
                                                 .metrics = [this] { return meter->Sample(); }},
-                                     *hub_executor,
-                                     clock);
+                                     *hub_executor);
   service = std::make_unique<ShimService>(
       *hub, *table, board, [this] { return Facts(); }, clock);
   // Mentioned, so that the linker keeps the file and reflection can describe it.

@@ -50,14 +50,12 @@ SessionHub::SessionHub(IdentityStore& identity,
                        TaskTable& table,
                        StatusBoard& board,
                        HostSource host,
-                       exec::TimedExecutor& executor,
-                       const base::Clock& clock)
+                       exec::TimedExecutor& executor)
     : identity_(identity),
       table_(table),
       board_(board),
       host_(std::move(host)),
       executor_(executor),
-      clock_(clock),
       shim_id_(identity.shim_id()),
       epoch_(identity.epoch()) {}
 

@@ -31,8 +31,7 @@ class SessionHub final : public SessionHandler {
              TaskTable& table,
              StatusBoard& board,
              HostSource host,
-             exec::TimedExecutor& executor,
-             const base::Clock& clock);
+             exec::TimedExecutor& executor);
 
   // Begins with metrics, heartbeats and the watch over the facts.
   void Start();
@@ -65,7 +64,6 @@ class SessionHub final : public SessionHandler {
   StatusBoard& board_;
   const HostSource host_;
   exec::TimedExecutor& executor_;
-  const base::Clock& clock_;
   const std::string shim_id_;
 
   // Only on executor_.
