@@ -15,6 +15,7 @@
 #include "services/shim/adapters/process_identity.h"
 #include "services/shim/adapters/supervisor_command.h"
 #include "services/shim/adapters/task_cgroup.h"
+#include "services/shim/adapters/user_home.h"
 
 namespace dstack::shim {
 namespace {
@@ -171,6 +172,20 @@ TEST_CASE("the watcher tells the end of many, and of those that ended before") {
     CHECK(closed == 0);
   }
   CHECK(closed == 2);
+}
+
+TEST_CASE("the home of a user") {
+  const std::string passwd =
+      "root:x:0:0:root:/root:/bin/sh\n"
+      "# uid 7 below is cut short\nshort:x:7\n"
+      "worker:x:1000:1000::/home/worker:/bin/sh\n"
+      "other:x:1000:1000::/home/other:/bin/sh\n"
+      "odd:x:1001:1001::relative:/bin/sh";
+  CHECK(HomeOfUser(passwd, 0, "/elsewhere") == "/root");
+  CHECK(HomeOfUser(passwd, 1000, "") == "/home/worker");
+  CHECK(HomeOfUser(passwd, 1001, "/elsewhere") == "/");
+  CHECK(HomeOfUser(passwd, 7, "/elsewhere") == "/elsewhere");
+  CHECK(HomeOfUser("", 5, "") == "/");
 }
 
 }  // namespace

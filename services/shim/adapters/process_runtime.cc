@@ -15,7 +15,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
-#include <pwd.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -29,6 +28,7 @@
 #include "libs/process/subprocess.h"
 #include "services/shim/adapters/supervisor_command.h"
 #include "services/shim/adapters/task_cgroup.h"
+#include "services/shim/adapters/user_home.h"
 
 namespace dstack::shim {
 namespace {
@@ -45,16 +45,12 @@ std::string Getenv(const char* name, const std::string& fallback) {
   return value == nullptr ? fallback : value;
 }
 
-std::string HomeOfUser() {
-  const passwd* entry = ::getpwuid(::geteuid());  // NOLINT(concurrency-mt-unsafe)
-  return entry == nullptr ? "/" : entry->pw_dir;
-}
-
 // What a job gets from the host, and nothing else: no secret of the shim's own environment.
 std::vector<std::string> MinimalEnv(const LaunchSpec& launch, const std::string& mark) {
   std::vector<std::string> env = {
       "PATH=" + Getenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-      "HOME=" + HomeOfUser(),
+      "HOME=" +
+          HomeOfUser(base::ReadFile("/etc/passwd").value_or(""), ::geteuid(), Getenv("HOME", "")),
       "LANG=" + Getenv("LANG", "C.UTF-8"),
       "TERM=xterm-256color",
       mark,
