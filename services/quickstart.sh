@@ -51,7 +51,9 @@ parse_arguments() {
 build() {
   say "building ($PRESET)"
   mkdir -p "$ROOT/build/$PRESET"
-  (cd "$ROOT" && cmake --preset "$PRESET" >"$ROOT/build/$PRESET/configure.log" 2>&1) ||
+  # Later on the build itself notices when it has to be configured again.
+  [ -f "$ROOT/build/$PRESET/build.ninja" ] ||
+    (cd "$ROOT" && cmake --preset "$PRESET" >"$ROOT/build/$PRESET/configure.log" 2>&1) ||
     { tail -n 30 "$ROOT/build/$PRESET/configure.log" >&2 && die "configuring failed, see build/$PRESET/configure.log"; }
   cmake --build "$ROOT/build/$PRESET" --parallel "$(nproc)" --target dstack dstack-server dstack-shim dstack-runner ssh_bundle
 }
