@@ -287,6 +287,8 @@ void MiniCluster::StartServer() {
   REQUIRE(IsServerRunning());
 }
 
+void MiniCluster::SignalServer(int signal) { REQUIRE(server_->Kill(signal).ok()); }
+
 bool MiniCluster::IsServerRunning() { return server_ && !server_->Poll(); }
 
 void MiniCluster::KillServer() {
@@ -477,6 +479,7 @@ std::vector<std::string> MiniCluster::Containers() const {
 void MiniCluster::EndProcesses() {
   const pid_t postgres = PostgresPid();
   if (IsServerRunning()) {
+    static_cast<void>(server_->Kill(SIGCONT));
     static_cast<void>(server_->Kill(SIGTERM));
     static_cast<void>(server_->WaitUntil(base::DeadlineIn(15s)));
   }

@@ -93,6 +93,8 @@ class MiniCluster {
   // Starts it again on the same home and port, and waits until it is healthy.
   void StartServer();
   bool IsServerRunning();
+  // SIGSTOP makes it sleep, SIGCONT wakes it up; a sleeping one is woken for its end.
+  void SignalServer(int signal);
 
   pid_t server_pid() const { return server_->pid(); }
   // These are looked up each time, and waited for.

@@ -93,17 +93,37 @@ TEST_CASE("another replica takes the hosts of a dead one over within 10 s") {
   const std::string database = testing::MiniPostgres::Get().NewDatabase();
   const auto first = MiniCluster::Start(Replica(database));
   if (!first) return;
-  const auto second = MiniCluster::Start(Replica(database));
+  // Before the second exists: the host belongs to the first.
   first->AddHost("shared");
+  const auto second = MiniCluster::Start(Replica(database));
   Counting counting(*second, "orphan", 900);
   counting.Await(20);
-  // Whichever owns the host: the CLI is with the second.
   first->KillServer();
   const int at_death = counting.Last();
   const auto death = Clock::now();
   counting.Await(at_death + 100, 30s);
   // 100 lines take 2 s by themselves.
   CHECK(Clock::now() - death < 10s + 2s);
+  counting.CheckEnd();
+  second->AwaitIdle("shared");
+}
+
+TEST_CASE("a replica that slept beyond its lease changes nothing when it wakes up") {
+  const std::string database = testing::MiniPostgres::Get().NewDatabase();
+  const auto first = MiniCluster::Start(Replica(database));
+  if (!first) return;
+  // Before the second exists: the host belongs to the first.
+  first->AddHost("shared");
+  const auto second = MiniCluster::Start(Replica(database));
+  Counting counting(*second, "sleeper", 900);
+  counting.Await(20);
+  first->SignalServer(SIGSTOP);
+  const int at_stop = counting.Last();
+  counting.Await(at_stop + 100, 30s);
+  first->SignalServer(SIGCONT);
+  // It still holds the old connections, and learns that the host is not its own any more.
+  const int at_wake = counting.Last();
+  counting.Await(at_wake + 150);
   counting.CheckEnd();
   second->AwaitIdle("shared");
 }
