@@ -161,7 +161,7 @@ down() {
     engine_purge "$RUN/engine"
     # The directory also holds the command line's configuration, of which only our entry is ours.
     "$BIN/dstack" project delete --name main -y >/dev/null 2>&1 || true
-    as_root rm -rf --one-file-system -- "$STATE/server" "$RUN"
+    remove_trees "$STATE/server" "$RUN"
     grep -qs 'name:' "$STATE/config.yml" || rm -f "$STATE/config.yml"
     rmdir "$STATE" 2>/dev/null || true
     say "stopped, and all that was stored is deleted"

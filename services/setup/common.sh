@@ -15,6 +15,17 @@ as_root() {
   fi
 }
 
+# has_root: true when as_root would work; asks for sudo's password if it must.
+has_root() { [ "$(id -u)" -eq 0 ] || { command -v sudo >/dev/null && sudo -v 2>/dev/null; }; }
+
+# remove_trees DIR...: root rights are used only for what another user owns.
+remove_trees() {
+  local dir
+  for dir in "$@"; do
+    rm -rf --one-file-system -- "$dir" 2>/dev/null || as_root rm -rf --one-file-system -- "$dir"
+  done
+}
+
 # wait_until SECONDS COMMAND...: true as soon as the command succeeds.
 wait_until() {
   local end=$((SECONDS + $1))
@@ -34,11 +45,16 @@ process_is() {
 # stop_process PID TEXT SECONDS: SIGTERM, then SIGKILL after SECONDS.
 stop_process() {
   process_is "$1" "$2" || return 0
-  as_root kill "$1" 2>/dev/null || true
+  signal_process TERM "$1"
   if ! wait_until "$3" process_is_gone "$1" "$2"; then
-    as_root kill -KILL "$1" 2>/dev/null || true
+    signal_process KILL "$1"
     wait_until 5 process_is_gone "$1" "$2" || true
   fi
+}
+
+# signal_process SIGNAL PID: root rights are used only for another user's process.
+signal_process() {
+  kill "-$1" "$2" 2>/dev/null || { [ ! -d "/proc/$2" ] || as_root kill "-$1" "$2" 2>/dev/null || true; }
 }
 
 process_is_gone() { ! process_is "$1" "$2"; }

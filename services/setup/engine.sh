@@ -23,6 +23,10 @@ engine_up() {
     unset DOCKER_HOST
     engine_down "$state"
   fi
+  if ! has_root; then
+    say "a private Docker Engine needs root rights: run as root, or install sudo"
+    return 1
+  fi
   command -v dockerd >/dev/null && command -v docker >/dev/null || install_packages docker.io iptables
   engine_start "$state"
 }
@@ -84,7 +88,7 @@ engine_down() {
     case $socket_dir in
       /tmp/dstack-engine-??????)
         unmount_below "$socket_dir"
-        as_root rm -rf --one-file-system -- "$socket_dir"
+        remove_trees "$socket_dir"
         ;;
     esac
     rm -f "$state/socket-dir"
@@ -95,5 +99,5 @@ engine_down() {
 engine_purge() {
   engine_down "$1"
   unmount_below "$1"
-  as_root rm -rf --one-file-system -- "$1"
+  remove_trees "$1"
 }
