@@ -543,6 +543,125 @@ func (x *RunFile) GetPath() string {
 	return ""
 }
 
+// The repository of a run, as the client found it. Where it goes and what happens to a directory that is not empty is in the
+// configuration.
+type RunRepo struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For people and DSTACK_REPO_ID. Empty: the server makes one from the address.
+	RepoId string `protobuf:"bytes,1,opt,name=repo_id,json=repoId,proto3" json:"repo_id,omitempty"`
+	// https://, ssh:// or user@host:path, without a password.
+	CloneUrl string `protobuf:"bytes,2,opt,name=clone_url,json=cloneUrl,proto3" json:"clone_url,omitempty"`
+	// Branch; empty: the remote's default one.
+	Branch string `protobuf:"bytes,3,opt,name=branch,proto3" json:"branch,omitempty"`
+	// Commit; empty: the head of the branch.
+	Hash string `protobuf:"bytes,4,opt,name=hash,proto3" json:"hash,omitempty"`
+	// SHA-256 of a diff against the commit (git diff --binary), uploaded with FileService; empty: none.
+	DiffDigest string `protobuf:"bytes,5,opt,name=diff_digest,json=diffDigest,proto3" json:"diff_digest,omitempty"`
+	// user.name and user.email for the clone; empty: not set.
+	UserName string `protobuf:"bytes,6,opt,name=user_name,json=userName,proto3" json:"user_name,omitempty"`
+	// See user_name.
+	UserEmail string `protobuf:"bytes,7,opt,name=user_email,json=userEmail,proto3" json:"user_email,omitempty"`
+	// Token for an https:// address. Write only: empty in answers.
+	OauthToken string `protobuf:"bytes,8,opt,name=oauth_token,json=oauthToken,proto3" json:"oauth_token,omitempty"`
+	// Private key for an ssh address, OpenSSH form. Write only: empty in answers.
+	PrivateKey    string `protobuf:"bytes,9,opt,name=private_key,json=privateKey,proto3" json:"private_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunRepo) Reset() {
+	*x = RunRepo{}
+	mi := &file_dstack_api_v1_run_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunRepo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunRepo) ProtoMessage() {}
+
+func (x *RunRepo) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_api_v1_run_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunRepo.ProtoReflect.Descriptor instead.
+func (*RunRepo) Descriptor() ([]byte, []int) {
+	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *RunRepo) GetRepoId() string {
+	if x != nil {
+		return x.RepoId
+	}
+	return ""
+}
+
+func (x *RunRepo) GetCloneUrl() string {
+	if x != nil {
+		return x.CloneUrl
+	}
+	return ""
+}
+
+func (x *RunRepo) GetBranch() string {
+	if x != nil {
+		return x.Branch
+	}
+	return ""
+}
+
+func (x *RunRepo) GetHash() string {
+	if x != nil {
+		return x.Hash
+	}
+	return ""
+}
+
+func (x *RunRepo) GetDiffDigest() string {
+	if x != nil {
+		return x.DiffDigest
+	}
+	return ""
+}
+
+func (x *RunRepo) GetUserName() string {
+	if x != nil {
+		return x.UserName
+	}
+	return ""
+}
+
+func (x *RunRepo) GetUserEmail() string {
+	if x != nil {
+		return x.UserEmail
+	}
+	return ""
+}
+
+func (x *RunRepo) GetOauthToken() string {
+	if x != nil {
+		return x.OauthToken
+	}
+	return ""
+}
+
+func (x *RunRepo) GetPrivateKey() string {
+	if x != nil {
+		return x.PrivateKey
+	}
+	return ""
+}
+
 // What a person asks for. Set by the client.
 type RunSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -557,14 +676,16 @@ type RunSpec struct {
 	// Archives for the configuration's "files".
 	Files []*RunFile `protobuf:"bytes,5,rep,name=files,proto3" json:"files,omitempty"`
 	// Public key (authorized_keys line) that may log in to the job. Empty: the user's own key.
-	SshPublicKey  string `protobuf:"bytes,6,opt,name=ssh_public_key,json=sshPublicKey,proto3" json:"ssh_public_key,omitempty"`
+	SshPublicKey string `protobuf:"bytes,6,opt,name=ssh_public_key,json=sshPublicKey,proto3" json:"ssh_public_key,omitempty"`
+	// Repository, for the configuration's "repos". Absent: none.
+	Repo          *RunRepo `protobuf:"bytes,7,opt,name=repo,proto3,oneof" json:"repo,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RunSpec) Reset() {
 	*x = RunSpec{}
-	mi := &file_dstack_api_v1_run_proto_msgTypes[1]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -576,7 +697,7 @@ func (x *RunSpec) String() string {
 func (*RunSpec) ProtoMessage() {}
 
 func (x *RunSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_api_v1_run_proto_msgTypes[1]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -589,7 +710,7 @@ func (x *RunSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunSpec.ProtoReflect.Descriptor instead.
 func (*RunSpec) Descriptor() ([]byte, []int) {
-	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{1}
+	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *RunSpec) GetRunName() string {
@@ -634,6 +755,13 @@ func (x *RunSpec) GetSshPublicKey() string {
 	return ""
 }
 
+func (x *RunSpec) GetRepo() *RunRepo {
+	if x != nil {
+		return x.Repo
+	}
+	return nil
+}
+
 // Share of a host that could take a job.
 type Offer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -665,7 +793,7 @@ type Offer struct {
 
 func (x *Offer) Reset() {
 	*x = Offer{}
-	mi := &file_dstack_api_v1_run_proto_msgTypes[2]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -677,7 +805,7 @@ func (x *Offer) String() string {
 func (*Offer) ProtoMessage() {}
 
 func (x *Offer) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_api_v1_run_proto_msgTypes[2]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -690,7 +818,7 @@ func (x *Offer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offer.ProtoReflect.Descriptor instead.
 func (*Offer) Descriptor() ([]byte, []int) {
-	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{2}
+	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Offer) GetBackend() string {
@@ -787,7 +915,7 @@ type JobPlan struct {
 
 func (x *JobPlan) Reset() {
 	*x = JobPlan{}
-	mi := &file_dstack_api_v1_run_proto_msgTypes[3]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -799,7 +927,7 @@ func (x *JobPlan) String() string {
 func (*JobPlan) ProtoMessage() {}
 
 func (x *JobPlan) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_api_v1_run_proto_msgTypes[3]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -812,7 +940,7 @@ func (x *JobPlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobPlan.ProtoReflect.Descriptor instead.
 func (*JobPlan) Descriptor() ([]byte, []int) {
-	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{3}
+	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *JobPlan) GetJobName() string {
@@ -868,7 +996,7 @@ type RunPlan struct {
 
 func (x *RunPlan) Reset() {
 	*x = RunPlan{}
-	mi := &file_dstack_api_v1_run_proto_msgTypes[4]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -880,7 +1008,7 @@ func (x *RunPlan) String() string {
 func (*RunPlan) ProtoMessage() {}
 
 func (x *RunPlan) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_api_v1_run_proto_msgTypes[4]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -893,7 +1021,7 @@ func (x *RunPlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunPlan.ProtoReflect.Descriptor instead.
 func (*RunPlan) Descriptor() ([]byte, []int) {
-	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{4}
+	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RunPlan) GetProjectName() string {
@@ -969,7 +1097,7 @@ type ImagePullProgress struct {
 
 func (x *ImagePullProgress) Reset() {
 	*x = ImagePullProgress{}
-	mi := &file_dstack_api_v1_run_proto_msgTypes[5]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -981,7 +1109,7 @@ func (x *ImagePullProgress) String() string {
 func (*ImagePullProgress) ProtoMessage() {}
 
 func (x *ImagePullProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_api_v1_run_proto_msgTypes[5]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -994,7 +1122,7 @@ func (x *ImagePullProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImagePullProgress.ProtoReflect.Descriptor instead.
 func (*ImagePullProgress) Descriptor() ([]byte, []int) {
-	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{5}
+	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ImagePullProgress) GetDownloadedBytes() uint64 {
@@ -1068,7 +1196,7 @@ type JobSubmission struct {
 
 func (x *JobSubmission) Reset() {
 	*x = JobSubmission{}
-	mi := &file_dstack_api_v1_run_proto_msgTypes[6]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1080,7 +1208,7 @@ func (x *JobSubmission) String() string {
 func (*JobSubmission) ProtoMessage() {}
 
 func (x *JobSubmission) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_api_v1_run_proto_msgTypes[6]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1093,7 +1221,7 @@ func (x *JobSubmission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobSubmission.ProtoReflect.Descriptor instead.
 func (*JobSubmission) Descriptor() ([]byte, []int) {
-	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{6}
+	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *JobSubmission) GetId() string {
@@ -1232,7 +1360,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_dstack_api_v1_run_proto_msgTypes[7]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1244,7 +1372,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_api_v1_run_proto_msgTypes[7]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1257,7 +1385,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{7}
+	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Job) GetJobName() string {
@@ -1327,7 +1455,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_dstack_api_v1_run_proto_msgTypes[8]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1339,7 +1467,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_api_v1_run_proto_msgTypes[8]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1352,7 +1480,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{8}
+	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Run) GetId() string {
@@ -1467,14 +1595,30 @@ const file_dstack_api_v1_run_proto_rawDesc = "" +
 	"\x17dstack/api/v1/run.proto\x12\rdstack.api.v1\x1a dstack/common/v1/resources.proto\x1a\x1adstack/config/v1/run.proto\x1a\x1edstack/config/v1/profile.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"5\n" +
 	"\aRunFile\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x12\n" +
-	"\x04path\x18\x02 \x01(\tR\x04path\"\xa6\x02\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\"\x8a\x02\n" +
+	"\aRunRepo\x12\x17\n" +
+	"\arepo_id\x18\x01 \x01(\tR\x06repoId\x12\x1b\n" +
+	"\tclone_url\x18\x02 \x01(\tR\bcloneUrl\x12\x16\n" +
+	"\x06branch\x18\x03 \x01(\tR\x06branch\x12\x12\n" +
+	"\x04hash\x18\x04 \x01(\tR\x04hash\x12\x1f\n" +
+	"\vdiff_digest\x18\x05 \x01(\tR\n" +
+	"diffDigest\x12\x1b\n" +
+	"\tuser_name\x18\x06 \x01(\tR\buserName\x12\x1d\n" +
+	"\n" +
+	"user_email\x18\a \x01(\tR\tuserEmail\x12\x1f\n" +
+	"\voauth_token\x18\b \x01(\tR\n" +
+	"oauthToken\x12\x1f\n" +
+	"\vprivate_key\x18\t \x01(\tR\n" +
+	"privateKey\"\xe0\x02\n" +
 	"\aRunSpec\x12\x19\n" +
 	"\brun_name\x18\x01 \x01(\tR\arunName\x12H\n" +
 	"\rconfiguration\x18\x02 \x01(\v2\".dstack.config.v1.RunConfigurationR\rconfiguration\x123\n" +
 	"\aprofile\x18\x03 \x01(\v2\x19.dstack.config.v1.ProfileR\aprofile\x12-\n" +
 	"\x12configuration_path\x18\x04 \x01(\tR\x11configurationPath\x12,\n" +
 	"\x05files\x18\x05 \x03(\v2\x16.dstack.api.v1.RunFileR\x05files\x12$\n" +
-	"\x0essh_public_key\x18\x06 \x01(\tR\fsshPublicKey\"\xc4\x03\n" +
+	"\x0essh_public_key\x18\x06 \x01(\tR\fsshPublicKey\x12/\n" +
+	"\x04repo\x18\a \x01(\v2\x16.dstack.api.v1.RunRepoH\x00R\x04repo\x88\x01\x01B\a\n" +
+	"\x05_repo\"\xc4\x03\n" +
 	"\x05Offer\x12\x18\n" +
 	"\abackend\x18\x01 \x01(\tR\abackend\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12#\n" +
@@ -1639,7 +1783,7 @@ func file_dstack_api_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_dstack_api_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_dstack_api_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_dstack_api_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_dstack_api_v1_run_proto_goTypes = []any{
 	(RunStatus)(0),                // 0: dstack.api.v1.RunStatus
 	(RunTerminationReason)(0),     // 1: dstack.api.v1.RunTerminationReason
@@ -1648,49 +1792,51 @@ var file_dstack_api_v1_run_proto_goTypes = []any{
 	(ApplyAction)(0),              // 4: dstack.api.v1.ApplyAction
 	(OfferAvailability)(0),        // 5: dstack.api.v1.OfferAvailability
 	(*RunFile)(nil),               // 6: dstack.api.v1.RunFile
-	(*RunSpec)(nil),               // 7: dstack.api.v1.RunSpec
-	(*Offer)(nil),                 // 8: dstack.api.v1.Offer
-	(*JobPlan)(nil),               // 9: dstack.api.v1.JobPlan
-	(*RunPlan)(nil),               // 10: dstack.api.v1.RunPlan
-	(*ImagePullProgress)(nil),     // 11: dstack.api.v1.ImagePullProgress
-	(*JobSubmission)(nil),         // 12: dstack.api.v1.JobSubmission
-	(*Job)(nil),                   // 13: dstack.api.v1.Job
-	(*Run)(nil),                   // 14: dstack.api.v1.Run
-	(*v1.RunConfiguration)(nil),   // 15: dstack.config.v1.RunConfiguration
-	(*v1.Profile)(nil),            // 16: dstack.config.v1.Profile
-	(*v11.Resources)(nil),         // 17: dstack.common.v1.Resources
-	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(*RunRepo)(nil),               // 7: dstack.api.v1.RunRepo
+	(*RunSpec)(nil),               // 8: dstack.api.v1.RunSpec
+	(*Offer)(nil),                 // 9: dstack.api.v1.Offer
+	(*JobPlan)(nil),               // 10: dstack.api.v1.JobPlan
+	(*RunPlan)(nil),               // 11: dstack.api.v1.RunPlan
+	(*ImagePullProgress)(nil),     // 12: dstack.api.v1.ImagePullProgress
+	(*JobSubmission)(nil),         // 13: dstack.api.v1.JobSubmission
+	(*Job)(nil),                   // 14: dstack.api.v1.Job
+	(*Run)(nil),                   // 15: dstack.api.v1.Run
+	(*v1.RunConfiguration)(nil),   // 16: dstack.config.v1.RunConfiguration
+	(*v1.Profile)(nil),            // 17: dstack.config.v1.Profile
+	(*v11.Resources)(nil),         // 18: dstack.common.v1.Resources
+	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
 }
 var file_dstack_api_v1_run_proto_depIdxs = []int32{
-	15, // 0: dstack.api.v1.RunSpec.configuration:type_name -> dstack.config.v1.RunConfiguration
-	16, // 1: dstack.api.v1.RunSpec.profile:type_name -> dstack.config.v1.Profile
+	16, // 0: dstack.api.v1.RunSpec.configuration:type_name -> dstack.config.v1.RunConfiguration
+	17, // 1: dstack.api.v1.RunSpec.profile:type_name -> dstack.config.v1.Profile
 	6,  // 2: dstack.api.v1.RunSpec.files:type_name -> dstack.api.v1.RunFile
-	17, // 3: dstack.api.v1.Offer.resources:type_name -> dstack.common.v1.Resources
-	5,  // 4: dstack.api.v1.Offer.availability:type_name -> dstack.api.v1.OfferAvailability
-	8,  // 5: dstack.api.v1.JobPlan.offers:type_name -> dstack.api.v1.Offer
-	7,  // 6: dstack.api.v1.RunPlan.effective_run_spec:type_name -> dstack.api.v1.RunSpec
-	9,  // 7: dstack.api.v1.RunPlan.job_plans:type_name -> dstack.api.v1.JobPlan
-	14, // 8: dstack.api.v1.RunPlan.current_run:type_name -> dstack.api.v1.Run
-	4,  // 9: dstack.api.v1.RunPlan.action:type_name -> dstack.api.v1.ApplyAction
-	2,  // 10: dstack.api.v1.JobSubmission.status:type_name -> dstack.api.v1.JobStatus
-	3,  // 11: dstack.api.v1.JobSubmission.termination_reason:type_name -> dstack.api.v1.JobTerminationReason
-	18, // 12: dstack.api.v1.JobSubmission.submitted_at:type_name -> google.protobuf.Timestamp
-	18, // 13: dstack.api.v1.JobSubmission.running_at:type_name -> google.protobuf.Timestamp
-	18, // 14: dstack.api.v1.JobSubmission.finished_at:type_name -> google.protobuf.Timestamp
-	8,  // 15: dstack.api.v1.JobSubmission.offer:type_name -> dstack.api.v1.Offer
-	11, // 16: dstack.api.v1.JobSubmission.image_pull_progress:type_name -> dstack.api.v1.ImagePullProgress
-	12, // 17: dstack.api.v1.Job.submissions:type_name -> dstack.api.v1.JobSubmission
-	7,  // 18: dstack.api.v1.Run.spec:type_name -> dstack.api.v1.RunSpec
-	0,  // 19: dstack.api.v1.Run.status:type_name -> dstack.api.v1.RunStatus
-	1,  // 20: dstack.api.v1.Run.termination_reason:type_name -> dstack.api.v1.RunTerminationReason
-	13, // 21: dstack.api.v1.Run.jobs:type_name -> dstack.api.v1.Job
-	18, // 22: dstack.api.v1.Run.submitted_at:type_name -> google.protobuf.Timestamp
-	18, // 23: dstack.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	24, // [24:24] is the sub-list for method output_type
-	24, // [24:24] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	7,  // 3: dstack.api.v1.RunSpec.repo:type_name -> dstack.api.v1.RunRepo
+	18, // 4: dstack.api.v1.Offer.resources:type_name -> dstack.common.v1.Resources
+	5,  // 5: dstack.api.v1.Offer.availability:type_name -> dstack.api.v1.OfferAvailability
+	9,  // 6: dstack.api.v1.JobPlan.offers:type_name -> dstack.api.v1.Offer
+	8,  // 7: dstack.api.v1.RunPlan.effective_run_spec:type_name -> dstack.api.v1.RunSpec
+	10, // 8: dstack.api.v1.RunPlan.job_plans:type_name -> dstack.api.v1.JobPlan
+	15, // 9: dstack.api.v1.RunPlan.current_run:type_name -> dstack.api.v1.Run
+	4,  // 10: dstack.api.v1.RunPlan.action:type_name -> dstack.api.v1.ApplyAction
+	2,  // 11: dstack.api.v1.JobSubmission.status:type_name -> dstack.api.v1.JobStatus
+	3,  // 12: dstack.api.v1.JobSubmission.termination_reason:type_name -> dstack.api.v1.JobTerminationReason
+	19, // 13: dstack.api.v1.JobSubmission.submitted_at:type_name -> google.protobuf.Timestamp
+	19, // 14: dstack.api.v1.JobSubmission.running_at:type_name -> google.protobuf.Timestamp
+	19, // 15: dstack.api.v1.JobSubmission.finished_at:type_name -> google.protobuf.Timestamp
+	9,  // 16: dstack.api.v1.JobSubmission.offer:type_name -> dstack.api.v1.Offer
+	12, // 17: dstack.api.v1.JobSubmission.image_pull_progress:type_name -> dstack.api.v1.ImagePullProgress
+	13, // 18: dstack.api.v1.Job.submissions:type_name -> dstack.api.v1.JobSubmission
+	8,  // 19: dstack.api.v1.Run.spec:type_name -> dstack.api.v1.RunSpec
+	0,  // 20: dstack.api.v1.Run.status:type_name -> dstack.api.v1.RunStatus
+	1,  // 21: dstack.api.v1.Run.termination_reason:type_name -> dstack.api.v1.RunTerminationReason
+	14, // 22: dstack.api.v1.Run.jobs:type_name -> dstack.api.v1.Job
+	19, // 23: dstack.api.v1.Run.submitted_at:type_name -> google.protobuf.Timestamp
+	19, // 24: dstack.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_dstack_api_v1_run_proto_init() }
@@ -1698,15 +1844,16 @@ func file_dstack_api_v1_run_proto_init() {
 	if File_dstack_api_v1_run_proto != nil {
 		return
 	}
-	file_dstack_api_v1_run_proto_msgTypes[6].OneofWrappers = []any{}
-	file_dstack_api_v1_run_proto_msgTypes[8].OneofWrappers = []any{}
+	file_dstack_api_v1_run_proto_msgTypes[2].OneofWrappers = []any{}
+	file_dstack_api_v1_run_proto_msgTypes[7].OneofWrappers = []any{}
+	file_dstack_api_v1_run_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dstack_api_v1_run_proto_rawDesc), len(file_dstack_api_v1_run_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -155,6 +155,59 @@ func (FinishReason) EnumDescriptor() ([]byte, []int) {
 	return file_dstack_runner_v1_job_proto_rawDescGZIP(), []int{1}
 }
 
+// What to do when the directory of a repository is not empty. A directory with nothing but "lost+found" counts as empty.
+type RepoExistsAction int32
+
+const (
+	// Unset: as SKIP.
+	RepoExistsAction_REPO_EXISTS_ACTION_UNSPECIFIED RepoExistsAction = 0
+	// The job fails.
+	RepoExistsAction_REPO_EXISTS_ACTION_ERROR RepoExistsAction = 1
+	// The directory stays as it is.
+	RepoExistsAction_REPO_EXISTS_ACTION_SKIP RepoExistsAction = 2
+)
+
+// Enum value maps for RepoExistsAction.
+var (
+	RepoExistsAction_name = map[int32]string{
+		0: "REPO_EXISTS_ACTION_UNSPECIFIED",
+		1: "REPO_EXISTS_ACTION_ERROR",
+		2: "REPO_EXISTS_ACTION_SKIP",
+	}
+	RepoExistsAction_value = map[string]int32{
+		"REPO_EXISTS_ACTION_UNSPECIFIED": 0,
+		"REPO_EXISTS_ACTION_ERROR":       1,
+		"REPO_EXISTS_ACTION_SKIP":        2,
+	}
+)
+
+func (x RepoExistsAction) Enum() *RepoExistsAction {
+	p := new(RepoExistsAction)
+	*p = x
+	return p
+}
+
+func (x RepoExistsAction) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RepoExistsAction) Descriptor() protoreflect.EnumDescriptor {
+	return file_dstack_runner_v1_job_proto_enumTypes[2].Descriptor()
+}
+
+func (RepoExistsAction) Type() protoreflect.EnumType {
+	return &file_dstack_runner_v1_job_proto_enumTypes[2]
+}
+
+func (x RepoExistsAction) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RepoExistsAction.Descriptor instead.
+func (RepoExistsAction) EnumDescriptor() ([]byte, []int) {
+	return file_dstack_runner_v1_job_proto_rawDescGZIP(), []int{2}
+}
+
 // User that the command runs as. All absent: the container's user.
 type UserSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -283,6 +336,238 @@ func (x *FileMapping) GetPath() string {
 	return ""
 }
 
+// A git repository that the runner clones, and what the client changed in it.
+type GitRepo struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// https://, ssh:// or user@host:path, without a password; http:// for loopback addresses alone. Set by the server.
+	CloneUrl string `protobuf:"bytes,1,opt,name=clone_url,json=cloneUrl,proto3" json:"clone_url,omitempty"`
+	// Branch to check out. Empty: the remote's default branch.
+	Branch string `protobuf:"bytes,2,opt,name=branch,proto3" json:"branch,omitempty"`
+	// Commit to check out, 4 to 64 hexadecimal digits. Empty: the head of the branch.
+	Hash string `protobuf:"bytes,3,opt,name=hash,proto3" json:"hash,omitempty"`
+	// Fetch this branch alone, not all of them.
+	IsSingleBranch bool `protobuf:"varint,4,opt,name=is_single_branch,json=isSingleBranch,proto3" json:"is_single_branch,omitempty"`
+	// SHA-256 of a diff (git diff --binary) to apply on the commit, sent with FileChunk. Empty: none.
+	DiffDigest string `protobuf:"bytes,5,opt,name=diff_digest,json=diffDigest,proto3" json:"diff_digest,omitempty"`
+	// user.name and user.email of the clone. Empty: not set.
+	UserName string `protobuf:"bytes,6,opt,name=user_name,json=userName,proto3" json:"user_name,omitempty"`
+	// See user_name.
+	UserEmail string `protobuf:"bytes,7,opt,name=user_email,json=userEmail,proto3" json:"user_email,omitempty"`
+	// Token for an https:// address. Empty: none. Never part of the job's environment.
+	OauthToken string `protobuf:"bytes,8,opt,name=oauth_token,json=oauthToken,proto3" json:"oauth_token,omitempty"`
+	// Private key for an ssh address, OpenSSH form. Empty: none.
+	PrivateKey    string `protobuf:"bytes,9,opt,name=private_key,json=privateKey,proto3" json:"private_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GitRepo) Reset() {
+	*x = GitRepo{}
+	mi := &file_dstack_runner_v1_job_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GitRepo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GitRepo) ProtoMessage() {}
+
+func (x *GitRepo) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_runner_v1_job_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GitRepo.ProtoReflect.Descriptor instead.
+func (*GitRepo) Descriptor() ([]byte, []int) {
+	return file_dstack_runner_v1_job_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *GitRepo) GetCloneUrl() string {
+	if x != nil {
+		return x.CloneUrl
+	}
+	return ""
+}
+
+func (x *GitRepo) GetBranch() string {
+	if x != nil {
+		return x.Branch
+	}
+	return ""
+}
+
+func (x *GitRepo) GetHash() string {
+	if x != nil {
+		return x.Hash
+	}
+	return ""
+}
+
+func (x *GitRepo) GetIsSingleBranch() bool {
+	if x != nil {
+		return x.IsSingleBranch
+	}
+	return false
+}
+
+func (x *GitRepo) GetDiffDigest() string {
+	if x != nil {
+		return x.DiffDigest
+	}
+	return ""
+}
+
+func (x *GitRepo) GetUserName() string {
+	if x != nil {
+		return x.UserName
+	}
+	return ""
+}
+
+func (x *GitRepo) GetUserEmail() string {
+	if x != nil {
+		return x.UserEmail
+	}
+	return ""
+}
+
+func (x *GitRepo) GetOauthToken() string {
+	if x != nil {
+		return x.OauthToken
+	}
+	return ""
+}
+
+func (x *GitRepo) GetPrivateKey() string {
+	if x != nil {
+		return x.PrivateKey
+	}
+	return ""
+}
+
+// Code of the run, put in place before the files and the command.
+type Repo struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For DSTACK_REPO_ID. Set by the server.
+	RepoId string `protobuf:"bytes,1,opt,name=repo_id,json=repoId,proto3" json:"repo_id,omitempty"`
+	// Where it goes: relative to the working directory, absolute, or beginning with "~/". Empty: the working directory.
+	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	// When something is there already.
+	ExistsAction RepoExistsAction `protobuf:"varint,3,opt,name=exists_action,json=existsAction,proto3,enum=dstack.runner.v1.RepoExistsAction" json:"exists_action,omitempty"`
+	// Where the content comes from. Not set: the directory is only made.
+	//
+	// Types that are valid to be assigned to Source:
+	//
+	//	*Repo_Git
+	//	*Repo_ArchiveDigest
+	Source        isRepo_Source `protobuf_oneof:"source"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Repo) Reset() {
+	*x = Repo{}
+	mi := &file_dstack_runner_v1_job_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Repo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Repo) ProtoMessage() {}
+
+func (x *Repo) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_runner_v1_job_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Repo.ProtoReflect.Descriptor instead.
+func (*Repo) Descriptor() ([]byte, []int) {
+	return file_dstack_runner_v1_job_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Repo) GetRepoId() string {
+	if x != nil {
+		return x.RepoId
+	}
+	return ""
+}
+
+func (x *Repo) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Repo) GetExistsAction() RepoExistsAction {
+	if x != nil {
+		return x.ExistsAction
+	}
+	return RepoExistsAction_REPO_EXISTS_ACTION_UNSPECIFIED
+}
+
+func (x *Repo) GetSource() isRepo_Source {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *Repo) GetGit() *GitRepo {
+	if x != nil {
+		if x, ok := x.Source.(*Repo_Git); ok {
+			return x.Git
+		}
+	}
+	return nil
+}
+
+func (x *Repo) GetArchiveDigest() string {
+	if x != nil {
+		if x, ok := x.Source.(*Repo_ArchiveDigest); ok {
+			return x.ArchiveDigest
+		}
+	}
+	return ""
+}
+
+type isRepo_Source interface {
+	isRepo_Source()
+}
+
+type Repo_Git struct {
+	// A clone.
+	Git *GitRepo `protobuf:"bytes,4,opt,name=git,proto3,oneof"`
+}
+
+type Repo_ArchiveDigest struct {
+	// SHA-256 of a tar sent with FileChunk; the first component of its paths is replaced by the directory.
+	ArchiveDigest string `protobuf:"bytes,5,opt,name=archive_digest,json=archiveDigest,proto3,oneof"`
+}
+
+func (*Repo_Git) isRepo_Source() {}
+
+func (*Repo_ArchiveDigest) isRepo_Source() {}
+
 // Names and numbers for the environment of the job (DSTACK_*).
 type JobIdentity struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -306,7 +591,7 @@ type JobIdentity struct {
 
 func (x *JobIdentity) Reset() {
 	*x = JobIdentity{}
-	mi := &file_dstack_runner_v1_job_proto_msgTypes[2]
+	mi := &file_dstack_runner_v1_job_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -318,7 +603,7 @@ func (x *JobIdentity) String() string {
 func (*JobIdentity) ProtoMessage() {}
 
 func (x *JobIdentity) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_runner_v1_job_proto_msgTypes[2]
+	mi := &file_dstack_runner_v1_job_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -331,7 +616,7 @@ func (x *JobIdentity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobIdentity.ProtoReflect.Descriptor instead.
 func (*JobIdentity) Descriptor() ([]byte, []int) {
-	return file_dstack_runner_v1_job_proto_rawDescGZIP(), []int{2}
+	return file_dstack_runner_v1_job_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *JobIdentity) GetRunId() string {
@@ -389,14 +674,21 @@ type ClusterInfo struct {
 	// Address of each node as the others reach it; empty entries where unknown.
 	NodeAddresses []string `protobuf:"bytes,1,rep,name=node_addresses,json=nodeAddresses,proto3" json:"node_addresses,omitempty"`
 	// Accelerators of each node.
-	GpusPerNode   []uint32 `protobuf:"varint,2,rep,packed,name=gpus_per_node,json=gpusPerNode,proto3" json:"gpus_per_node,omitempty"`
+	GpusPerNode []uint32 `protobuf:"varint,2,rep,packed,name=gpus_per_node,json=gpusPerNode,proto3" json:"gpus_per_node,omitempty"`
+	// Private key (OpenSSH form) with which the nodes of the replica reach each other's sshd; the same on all of them. Set by the
+	// server for two or more nodes. Empty: none.
+	SshPrivateKey string `protobuf:"bytes,3,opt,name=ssh_private_key,json=sshPrivateKey,proto3" json:"ssh_private_key,omitempty"`
+	// Its public key, one line of authorized_keys.
+	SshPublicKey string `protobuf:"bytes,4,opt,name=ssh_public_key,json=sshPublicKey,proto3" json:"ssh_public_key,omitempty"`
+	// Port of the other nodes' sshd, by node; 0 or missing: the own one's.
+	SshPorts      []uint32 `protobuf:"varint,5,rep,packed,name=ssh_ports,json=sshPorts,proto3" json:"ssh_ports,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ClusterInfo) Reset() {
 	*x = ClusterInfo{}
-	mi := &file_dstack_runner_v1_job_proto_msgTypes[3]
+	mi := &file_dstack_runner_v1_job_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -408,7 +700,7 @@ func (x *ClusterInfo) String() string {
 func (*ClusterInfo) ProtoMessage() {}
 
 func (x *ClusterInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_runner_v1_job_proto_msgTypes[3]
+	mi := &file_dstack_runner_v1_job_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -421,7 +713,7 @@ func (x *ClusterInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterInfo.ProtoReflect.Descriptor instead.
 func (*ClusterInfo) Descriptor() ([]byte, []int) {
-	return file_dstack_runner_v1_job_proto_rawDescGZIP(), []int{3}
+	return file_dstack_runner_v1_job_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ClusterInfo) GetNodeAddresses() []string {
@@ -434,6 +726,27 @@ func (x *ClusterInfo) GetNodeAddresses() []string {
 func (x *ClusterInfo) GetGpusPerNode() []uint32 {
 	if x != nil {
 		return x.GpusPerNode
+	}
+	return nil
+}
+
+func (x *ClusterInfo) GetSshPrivateKey() string {
+	if x != nil {
+		return x.SshPrivateKey
+	}
+	return ""
+}
+
+func (x *ClusterInfo) GetSshPublicKey() string {
+	if x != nil {
+		return x.SshPublicKey
+	}
+	return ""
+}
+
+func (x *ClusterInfo) GetSshPorts() []uint32 {
+	if x != nil {
+		return x.SshPorts
 	}
 	return nil
 }
@@ -458,14 +771,19 @@ type JobSpec struct {
 	// Grace used when max_duration is over. Absent: 10 s.
 	StopDuration *durationpb.Duration `protobuf:"bytes,8,opt,name=stop_duration,json=stopDuration,proto3,oneof" json:"stop_duration,omitempty"`
 	// Nodes of the replica.
-	Cluster       *ClusterInfo `protobuf:"bytes,9,opt,name=cluster,proto3" json:"cluster,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Cluster *ClusterInfo `protobuf:"bytes,9,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	// Code. Absent: none.
+	Repo *Repo `protobuf:"bytes,10,opt,name=repo,proto3,oneof" json:"repo,omitempty"`
+	// Private host key (OpenSSH form, Ed25519) of the job's sshd, chosen by the server so that it knows the public one before the job
+	// runs. Empty: the runner makes one.
+	SshHostPrivateKey string `protobuf:"bytes,11,opt,name=ssh_host_private_key,json=sshHostPrivateKey,proto3" json:"ssh_host_private_key,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *JobSpec) Reset() {
 	*x = JobSpec{}
-	mi := &file_dstack_runner_v1_job_proto_msgTypes[4]
+	mi := &file_dstack_runner_v1_job_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -477,7 +795,7 @@ func (x *JobSpec) String() string {
 func (*JobSpec) ProtoMessage() {}
 
 func (x *JobSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_runner_v1_job_proto_msgTypes[4]
+	mi := &file_dstack_runner_v1_job_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -490,7 +808,7 @@ func (x *JobSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobSpec.ProtoReflect.Descriptor instead.
 func (*JobSpec) Descriptor() ([]byte, []int) {
-	return file_dstack_runner_v1_job_proto_rawDescGZIP(), []int{4}
+	return file_dstack_runner_v1_job_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *JobSpec) GetIdentity() *JobIdentity {
@@ -556,6 +874,20 @@ func (x *JobSpec) GetCluster() *ClusterInfo {
 	return nil
 }
 
+func (x *JobSpec) GetRepo() *Repo {
+	if x != nil {
+		return x.Repo
+	}
+	return nil
+}
+
+func (x *JobSpec) GetSshHostPrivateKey() string {
+	if x != nil {
+		return x.SshHostPrivateKey
+	}
+	return ""
+}
+
 // State of the job. A later one has a higher revision.
 type JobStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -589,7 +921,7 @@ type JobStatus struct {
 
 func (x *JobStatus) Reset() {
 	*x = JobStatus{}
-	mi := &file_dstack_runner_v1_job_proto_msgTypes[5]
+	mi := &file_dstack_runner_v1_job_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -601,7 +933,7 @@ func (x *JobStatus) String() string {
 func (*JobStatus) ProtoMessage() {}
 
 func (x *JobStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_runner_v1_job_proto_msgTypes[5]
+	mi := &file_dstack_runner_v1_job_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -614,7 +946,7 @@ func (x *JobStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobStatus.ProtoReflect.Descriptor instead.
 func (*JobStatus) Descriptor() ([]byte, []int) {
-	return file_dstack_runner_v1_job_proto_rawDescGZIP(), []int{5}
+	return file_dstack_runner_v1_job_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *JobStatus) GetRevision() uint64 {
@@ -718,7 +1050,28 @@ const file_dstack_runner_v1_job_proto_rawDesc = "" +
 	"_groupname\"9\n" +
 	"\vFileMapping\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x12\n" +
-	"\x04path\x18\x02 \x01(\tR\x04path\"\xdd\x01\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\"\x9b\x02\n" +
+	"\aGitRepo\x12\x1b\n" +
+	"\tclone_url\x18\x01 \x01(\tR\bcloneUrl\x12\x16\n" +
+	"\x06branch\x18\x02 \x01(\tR\x06branch\x12\x12\n" +
+	"\x04hash\x18\x03 \x01(\tR\x04hash\x12(\n" +
+	"\x10is_single_branch\x18\x04 \x01(\bR\x0eisSingleBranch\x12\x1f\n" +
+	"\vdiff_digest\x18\x05 \x01(\tR\n" +
+	"diffDigest\x12\x1b\n" +
+	"\tuser_name\x18\x06 \x01(\tR\buserName\x12\x1d\n" +
+	"\n" +
+	"user_email\x18\a \x01(\tR\tuserEmail\x12\x1f\n" +
+	"\voauth_token\x18\b \x01(\tR\n" +
+	"oauthToken\x12\x1f\n" +
+	"\vprivate_key\x18\t \x01(\tR\n" +
+	"privateKey\"\xde\x01\n" +
+	"\x04Repo\x12\x17\n" +
+	"\arepo_id\x18\x01 \x01(\tR\x06repoId\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12G\n" +
+	"\rexists_action\x18\x03 \x01(\x0e2\".dstack.runner.v1.RepoExistsActionR\fexistsAction\x12-\n" +
+	"\x03git\x18\x04 \x01(\v2\x19.dstack.runner.v1.GitRepoH\x00R\x03git\x12'\n" +
+	"\x0earchive_digest\x18\x05 \x01(\tH\x00R\rarchiveDigestB\b\n" +
+	"\x06source\"\xdd\x01\n" +
 	"\vJobIdentity\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x19\n" +
 	"\brun_name\x18\x02 \x01(\tR\arunName\x12\x15\n" +
@@ -727,10 +1080,13 @@ const file_dstack_runner_v1_job_proto_rawDesc = "" +
 	"\vreplica_num\x18\x05 \x01(\rR\n" +
 	"replicaNum\x12(\n" +
 	"\x10jobs_per_replica\x18\x06 \x01(\rR\x0ejobsPerReplica\x12!\n" +
-	"\fproject_name\x18\a \x01(\tR\vprojectName\"X\n" +
+	"\fproject_name\x18\a \x01(\tR\vprojectName\"\xc3\x01\n" +
 	"\vClusterInfo\x12%\n" +
 	"\x0enode_addresses\x18\x01 \x03(\tR\rnodeAddresses\x12\"\n" +
-	"\rgpus_per_node\x18\x02 \x03(\rR\vgpusPerNode\"\xb6\x04\n" +
+	"\rgpus_per_node\x18\x02 \x03(\rR\vgpusPerNode\x12&\n" +
+	"\x0fssh_private_key\x18\x03 \x01(\tR\rsshPrivateKey\x12$\n" +
+	"\x0essh_public_key\x18\x04 \x01(\tR\fsshPublicKey\x12\x1b\n" +
+	"\tssh_ports\x18\x05 \x03(\rR\bsshPorts\"\xa1\x05\n" +
 	"\aJobSpec\x129\n" +
 	"\bidentity\x18\x01 \x01(\v2\x1d.dstack.runner.v1.JobIdentityR\bidentity\x12\x18\n" +
 	"\acommand\x18\x02 \x03(\tR\acommand\x124\n" +
@@ -741,12 +1097,16 @@ const file_dstack_runner_v1_job_proto_rawDesc = "" +
 	"\x05files\x18\x06 \x03(\v2\x1d.dstack.runner.v1.FileMappingR\x05files\x12A\n" +
 	"\fmax_duration\x18\a \x01(\v2\x19.google.protobuf.DurationH\x00R\vmaxDuration\x88\x01\x01\x12C\n" +
 	"\rstop_duration\x18\b \x01(\v2\x19.google.protobuf.DurationH\x01R\fstopDuration\x88\x01\x01\x127\n" +
-	"\acluster\x18\t \x01(\v2\x1d.dstack.runner.v1.ClusterInfoR\acluster\x1a6\n" +
+	"\acluster\x18\t \x01(\v2\x1d.dstack.runner.v1.ClusterInfoR\acluster\x12/\n" +
+	"\x04repo\x18\n" +
+	" \x01(\v2\x16.dstack.runner.v1.RepoH\x02R\x04repo\x88\x01\x01\x12/\n" +
+	"\x14ssh_host_private_key\x18\v \x01(\tR\x11sshHostPrivateKey\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x0f\n" +
 	"\r_max_durationB\x10\n" +
-	"\x0e_stop_duration\"\xea\x03\n" +
+	"\x0e_stop_durationB\a\n" +
+	"\x05_repo\"\xea\x03\n" +
 	"\tJobStatus\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x120\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1a.dstack.runner.v1.JobStateR\x05state\x12C\n" +
@@ -781,7 +1141,11 @@ const file_dstack_runner_v1_job_proto_rawDesc = "" +
 	"\x15FINISH_REASON_STOPPED\x10\x02\x12'\n" +
 	"#FINISH_REASON_MAX_DURATION_EXCEEDED\x10\x03\x12 \n" +
 	"\x1cFINISH_REASON_EXECUTOR_ERROR\x10\x04\x12\x16\n" +
-	"\x12FINISH_REASON_LOST\x10\x05B\xb5\x01\n" +
+	"\x12FINISH_REASON_LOST\x10\x05*q\n" +
+	"\x10RepoExistsAction\x12\"\n" +
+	"\x1eREPO_EXISTS_ACTION_UNSPECIFIED\x10\x00\x12\x1c\n" +
+	"\x18REPO_EXISTS_ACTION_ERROR\x10\x01\x12\x1b\n" +
+	"\x17REPO_EXISTS_ACTION_SKIP\x10\x02B\xb5\x01\n" +
 	"\x14com.dstack.runner.v1B\bJobProtoP\x01Z1dstack.ai/dstack/gen/go/dstack/runner/v1;runnerv1\xa2\x02\x03DRX\xaa\x02\x10Dstack.Runner.V1\xca\x02\x10Dstack\\Runner\\V1\xe2\x02\x1cDstack\\Runner\\V1\\GPBMetadata\xea\x02\x12Dstack::Runner::V1b\x06proto3"
 
 var (
@@ -796,37 +1160,43 @@ func file_dstack_runner_v1_job_proto_rawDescGZIP() []byte {
 	return file_dstack_runner_v1_job_proto_rawDescData
 }
 
-var file_dstack_runner_v1_job_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_dstack_runner_v1_job_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_dstack_runner_v1_job_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_dstack_runner_v1_job_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_dstack_runner_v1_job_proto_goTypes = []any{
 	(JobState)(0),                 // 0: dstack.runner.v1.JobState
 	(FinishReason)(0),             // 1: dstack.runner.v1.FinishReason
-	(*UserSpec)(nil),              // 2: dstack.runner.v1.UserSpec
-	(*FileMapping)(nil),           // 3: dstack.runner.v1.FileMapping
-	(*JobIdentity)(nil),           // 4: dstack.runner.v1.JobIdentity
-	(*ClusterInfo)(nil),           // 5: dstack.runner.v1.ClusterInfo
-	(*JobSpec)(nil),               // 6: dstack.runner.v1.JobSpec
-	(*JobStatus)(nil),             // 7: dstack.runner.v1.JobStatus
-	nil,                           // 8: dstack.runner.v1.JobSpec.EnvEntry
-	(*durationpb.Duration)(nil),   // 9: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(RepoExistsAction)(0),         // 2: dstack.runner.v1.RepoExistsAction
+	(*UserSpec)(nil),              // 3: dstack.runner.v1.UserSpec
+	(*FileMapping)(nil),           // 4: dstack.runner.v1.FileMapping
+	(*GitRepo)(nil),               // 5: dstack.runner.v1.GitRepo
+	(*Repo)(nil),                  // 6: dstack.runner.v1.Repo
+	(*JobIdentity)(nil),           // 7: dstack.runner.v1.JobIdentity
+	(*ClusterInfo)(nil),           // 8: dstack.runner.v1.ClusterInfo
+	(*JobSpec)(nil),               // 9: dstack.runner.v1.JobSpec
+	(*JobStatus)(nil),             // 10: dstack.runner.v1.JobStatus
+	nil,                           // 11: dstack.runner.v1.JobSpec.EnvEntry
+	(*durationpb.Duration)(nil),   // 12: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
 }
 var file_dstack_runner_v1_job_proto_depIdxs = []int32{
-	4,  // 0: dstack.runner.v1.JobSpec.identity:type_name -> dstack.runner.v1.JobIdentity
-	8,  // 1: dstack.runner.v1.JobSpec.env:type_name -> dstack.runner.v1.JobSpec.EnvEntry
-	2,  // 2: dstack.runner.v1.JobSpec.user:type_name -> dstack.runner.v1.UserSpec
-	3,  // 3: dstack.runner.v1.JobSpec.files:type_name -> dstack.runner.v1.FileMapping
-	9,  // 4: dstack.runner.v1.JobSpec.max_duration:type_name -> google.protobuf.Duration
-	9,  // 5: dstack.runner.v1.JobSpec.stop_duration:type_name -> google.protobuf.Duration
-	5,  // 6: dstack.runner.v1.JobSpec.cluster:type_name -> dstack.runner.v1.ClusterInfo
-	0,  // 7: dstack.runner.v1.JobStatus.state:type_name -> dstack.runner.v1.JobState
-	1,  // 8: dstack.runner.v1.JobStatus.finish_reason:type_name -> dstack.runner.v1.FinishReason
-	10, // 9: dstack.runner.v1.JobStatus.state_time:type_name -> google.protobuf.Timestamp
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	2,  // 0: dstack.runner.v1.Repo.exists_action:type_name -> dstack.runner.v1.RepoExistsAction
+	5,  // 1: dstack.runner.v1.Repo.git:type_name -> dstack.runner.v1.GitRepo
+	7,  // 2: dstack.runner.v1.JobSpec.identity:type_name -> dstack.runner.v1.JobIdentity
+	11, // 3: dstack.runner.v1.JobSpec.env:type_name -> dstack.runner.v1.JobSpec.EnvEntry
+	3,  // 4: dstack.runner.v1.JobSpec.user:type_name -> dstack.runner.v1.UserSpec
+	4,  // 5: dstack.runner.v1.JobSpec.files:type_name -> dstack.runner.v1.FileMapping
+	12, // 6: dstack.runner.v1.JobSpec.max_duration:type_name -> google.protobuf.Duration
+	12, // 7: dstack.runner.v1.JobSpec.stop_duration:type_name -> google.protobuf.Duration
+	8,  // 8: dstack.runner.v1.JobSpec.cluster:type_name -> dstack.runner.v1.ClusterInfo
+	6,  // 9: dstack.runner.v1.JobSpec.repo:type_name -> dstack.runner.v1.Repo
+	0,  // 10: dstack.runner.v1.JobStatus.state:type_name -> dstack.runner.v1.JobState
+	1,  // 11: dstack.runner.v1.JobStatus.finish_reason:type_name -> dstack.runner.v1.FinishReason
+	13, // 12: dstack.runner.v1.JobStatus.state_time:type_name -> google.protobuf.Timestamp
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_dstack_runner_v1_job_proto_init() }
@@ -835,15 +1205,19 @@ func file_dstack_runner_v1_job_proto_init() {
 		return
 	}
 	file_dstack_runner_v1_job_proto_msgTypes[0].OneofWrappers = []any{}
-	file_dstack_runner_v1_job_proto_msgTypes[4].OneofWrappers = []any{}
-	file_dstack_runner_v1_job_proto_msgTypes[5].OneofWrappers = []any{}
+	file_dstack_runner_v1_job_proto_msgTypes[3].OneofWrappers = []any{
+		(*Repo_Git)(nil),
+		(*Repo_ArchiveDigest)(nil),
+	}
+	file_dstack_runner_v1_job_proto_msgTypes[6].OneofWrappers = []any{}
+	file_dstack_runner_v1_job_proto_msgTypes[7].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dstack_runner_v1_job_proto_rawDesc), len(file_dstack_runner_v1_job_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   7,
+			NumEnums:      3,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file dstack/runner/v1/job.proto.
  */
 export const file_dstack_runner_v1_job: GenFile = /*@__PURE__*/
-  fileDesc("Chpkc3RhY2svcnVubmVyL3YxL2pvYi5wcm90bxIQZHN0YWNrLnJ1bm5lci52MSKIAQoIVXNlclNwZWMSEAoDdWlkGAEgASgNSACIAQESFQoIdXNlcm5hbWUYAiABKAlIAYgBARIQCgNnaWQYAyABKA1IAogBARIWCglncm91cG5hbWUYBCABKAlIA4gBAUIGCgRfdWlkQgsKCV91c2VybmFtZUIGCgRfZ2lkQgwKCl9ncm91cG5hbWUiKwoLRmlsZU1hcHBpbmcSDgoGZGlnZXN0GAEgASgJEgwKBHBhdGgYAiABKAkilQEKC0pvYklkZW50aXR5Eg4KBnJ1bl9pZBgBIAEoCRIQCghydW5fbmFtZRgCIAEoCRIOCgZqb2JfaWQYAyABKAkSDwoHam9iX251bRgEIAEoDRITCgtyZXBsaWNhX251bRgFIAEoDRIYChBqb2JzX3Blcl9yZXBsaWNhGAYgASgNEhQKDHByb2plY3RfbmFtZRgHIAEoCSI8CgtDbHVzdGVySW5mbxIWCg5ub2RlX2FkZHJlc3NlcxgBIAMoCRIVCg1ncHVzX3Blcl9ub2RlGAIgAygNItUDCgdKb2JTcGVjEi8KCGlkZW50aXR5GAEgASgLMh0uZHN0YWNrLnJ1bm5lci52MS5Kb2JJZGVudGl0eRIPCgdjb21tYW5kGAIgAygJEi8KA2VudhgDIAMoCzIiLmRzdGFjay5ydW5uZXIudjEuSm9iU3BlYy5FbnZFbnRyeRITCgt3b3JraW5nX2RpchgEIAEoCRIoCgR1c2VyGAUgASgLMhouZHN0YWNrLnJ1bm5lci52MS5Vc2VyU3BlYxIsCgVmaWxlcxgGIAMoCzIdLmRzdGFjay5ydW5uZXIudjEuRmlsZU1hcHBpbmcSNAoMbWF4X2R1cmF0aW9uGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uSACIAQESNQoNc3RvcF9kdXJhdGlvbhgIIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkgBiAEBEi4KB2NsdXN0ZXIYCSABKAsyHS5kc3RhY2sucnVubmVyLnYxLkNsdXN0ZXJJbmZvGioKCEVudkVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCDwoNX21heF9kdXJhdGlvbkIQCg5fc3RvcF9kdXJhdGlvbiLzAgoJSm9iU3RhdHVzEhAKCHJldmlzaW9uGAEgASgEEikKBXN0YXRlGAIgASgOMhouZHN0YWNrLnJ1bm5lci52MS5Kb2JTdGF0ZRI1Cg1maW5pc2hfcmVhc29uGAMgASgOMh4uZHN0YWNrLnJ1bm5lci52MS5GaW5pc2hSZWFzb24SGAoLZXhpdF9zdGF0dXMYBCABKAVIAIgBARITCgZzaWduYWwYBSABKAVIAYgBARIPCgdtZXNzYWdlGAYgASgJEhAKA3BpZBgHIAEoA0gCiAEBEhMKC3dvcmtpbmdfZGlyGAggASgJEhAKCHVzZXJuYW1lGAkgASgJEi4KCnN0YXRlX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCHNzaF9wb3J0GAsgASgNEhQKDHNzaF9ob3N0X2tleRgMIAEoCUIOCgxfZXhpdF9zdGF0dXNCCQoHX3NpZ25hbEIGCgRfcGlkKpwBCghKb2JTdGF0ZRIZChVKT0JfU1RBVEVfVU5TUEVDSUZJRUQQABIVChFKT0JfU1RBVEVfV0FJVElORxABEhcKE0pPQl9TVEFURV9QUkVQQVJJTkcQAhIVChFKT0JfU1RBVEVfUlVOTklORxADEhYKEkpPQl9TVEFURV9TVE9QUElORxAEEhYKEkpPQl9TVEFURV9GSU5JU0hFRBAFKsUBCgxGaW5pc2hSZWFzb24SHQoZRklOSVNIX1JFQVNPTl9VTlNQRUNJRklFRBAAEhgKFEZJTklTSF9SRUFTT05fRVhJVEVEEAESGQoVRklOSVNIX1JFQVNPTl9TVE9QUEVEEAISJwojRklOSVNIX1JFQVNPTl9NQVhfRFVSQVRJT05fRVhDRUVERUQQAxIgChxGSU5JU0hfUkVBU09OX0VYRUNVVE9SX0VSUk9SEAQSFgoSRklOSVNIX1JFQVNPTl9MT1NUEAVCtQEKFGNvbS5kc3RhY2sucnVubmVyLnYxQghKb2JQcm90b1ABWjFkc3RhY2suYWkvZHN0YWNrL2dlbi9nby9kc3RhY2svcnVubmVyL3YxO3J1bm5lcnYxogIDRFJYqgIQRHN0YWNrLlJ1bm5lci5WMcoCEERzdGFja1xSdW5uZXJcVjHiAhxEc3RhY2tcUnVubmVyXFYxXEdQQk1ldGFkYXRh6gISRHN0YWNrOjpSdW5uZXI6OlYxYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("Chpkc3RhY2svcnVubmVyL3YxL2pvYi5wcm90bxIQZHN0YWNrLnJ1bm5lci52MSKIAQoIVXNlclNwZWMSEAoDdWlkGAEgASgNSACIAQESFQoIdXNlcm5hbWUYAiABKAlIAYgBARIQCgNnaWQYAyABKA1IAogBARIWCglncm91cG5hbWUYBCABKAlIA4gBAUIGCgRfdWlkQgsKCV91c2VybmFtZUIGCgRfZ2lkQgwKCl9ncm91cG5hbWUiKwoLRmlsZU1hcHBpbmcSDgoGZGlnZXN0GAEgASgJEgwKBHBhdGgYAiABKAkiugEKB0dpdFJlcG8SEQoJY2xvbmVfdXJsGAEgASgJEg4KBmJyYW5jaBgCIAEoCRIMCgRoYXNoGAMgASgJEhgKEGlzX3NpbmdsZV9icmFuY2gYBCABKAgSEwoLZGlmZl9kaWdlc3QYBSABKAkSEQoJdXNlcl9uYW1lGAYgASgJEhIKCnVzZXJfZW1haWwYByABKAkSEwoLb2F1dGhfdG9rZW4YCCABKAkSEwoLcHJpdmF0ZV9rZXkYCSABKAkirgEKBFJlcG8SDwoHcmVwb19pZBgBIAEoCRIMCgRwYXRoGAIgASgJEjkKDWV4aXN0c19hY3Rpb24YAyABKA4yIi5kc3RhY2sucnVubmVyLnYxLlJlcG9FeGlzdHNBY3Rpb24SKAoDZ2l0GAQgASgLMhkuZHN0YWNrLnJ1bm5lci52MS5HaXRSZXBvSAASGAoOYXJjaGl2ZV9kaWdlc3QYBSABKAlIAEIICgZzb3VyY2UilQEKC0pvYklkZW50aXR5Eg4KBnJ1bl9pZBgBIAEoCRIQCghydW5fbmFtZRgCIAEoCRIOCgZqb2JfaWQYAyABKAkSDwoHam9iX251bRgEIAEoDRITCgtyZXBsaWNhX251bRgFIAEoDRIYChBqb2JzX3Blcl9yZXBsaWNhGAYgASgNEhQKDHByb2plY3RfbmFtZRgHIAEoCSKAAQoLQ2x1c3RlckluZm8SFgoObm9kZV9hZGRyZXNzZXMYASADKAkSFQoNZ3B1c19wZXJfbm9kZRgCIAMoDRIXCg9zc2hfcHJpdmF0ZV9rZXkYAyABKAkSFgoOc3NoX3B1YmxpY19rZXkYBCABKAkSEQoJc3NoX3BvcnRzGAUgAygNIqcECgdKb2JTcGVjEi8KCGlkZW50aXR5GAEgASgLMh0uZHN0YWNrLnJ1bm5lci52MS5Kb2JJZGVudGl0eRIPCgdjb21tYW5kGAIgAygJEi8KA2VudhgDIAMoCzIiLmRzdGFjay5ydW5uZXIudjEuSm9iU3BlYy5FbnZFbnRyeRITCgt3b3JraW5nX2RpchgEIAEoCRIoCgR1c2VyGAUgASgLMhouZHN0YWNrLnJ1bm5lci52MS5Vc2VyU3BlYxIsCgVmaWxlcxgGIAMoCzIdLmRzdGFjay5ydW5uZXIudjEuRmlsZU1hcHBpbmcSNAoMbWF4X2R1cmF0aW9uGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uSACIAQESNQoNc3RvcF9kdXJhdGlvbhgIIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkgBiAEBEi4KB2NsdXN0ZXIYCSABKAsyHS5kc3RhY2sucnVubmVyLnYxLkNsdXN0ZXJJbmZvEikKBHJlcG8YCiABKAsyFi5kc3RhY2sucnVubmVyLnYxLlJlcG9IAogBARIcChRzc2hfaG9zdF9wcml2YXRlX2tleRgLIAEoCRoqCghFbnZFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQg8KDV9tYXhfZHVyYXRpb25CEAoOX3N0b3BfZHVyYXRpb25CBwoFX3JlcG8i8wIKCUpvYlN0YXR1cxIQCghyZXZpc2lvbhgBIAEoBBIpCgVzdGF0ZRgCIAEoDjIaLmRzdGFjay5ydW5uZXIudjEuSm9iU3RhdGUSNQoNZmluaXNoX3JlYXNvbhgDIAEoDjIeLmRzdGFjay5ydW5uZXIudjEuRmluaXNoUmVhc29uEhgKC2V4aXRfc3RhdHVzGAQgASgFSACIAQESEwoGc2lnbmFsGAUgASgFSAGIAQESDwoHbWVzc2FnZRgGIAEoCRIQCgNwaWQYByABKANIAogBARITCgt3b3JraW5nX2RpchgIIAEoCRIQCgh1c2VybmFtZRgJIAEoCRIuCgpzdGF0ZV90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghzc2hfcG9ydBgLIAEoDRIUCgxzc2hfaG9zdF9rZXkYDCABKAlCDgoMX2V4aXRfc3RhdHVzQgkKB19zaWduYWxCBgoEX3BpZCqcAQoISm9iU3RhdGUSGQoVSk9CX1NUQVRFX1VOU1BFQ0lGSUVEEAASFQoRSk9CX1NUQVRFX1dBSVRJTkcQARIXChNKT0JfU1RBVEVfUFJFUEFSSU5HEAISFQoRSk9CX1NUQVRFX1JVTk5JTkcQAxIWChJKT0JfU1RBVEVfU1RPUFBJTkcQBBIWChJKT0JfU1RBVEVfRklOSVNIRUQQBSrFAQoMRmluaXNoUmVhc29uEh0KGUZJTklTSF9SRUFTT05fVU5TUEVDSUZJRUQQABIYChRGSU5JU0hfUkVBU09OX0VYSVRFRBABEhkKFUZJTklTSF9SRUFTT05fU1RPUFBFRBACEicKI0ZJTklTSF9SRUFTT05fTUFYX0RVUkFUSU9OX0VYQ0VFREVEEAMSIAocRklOSVNIX1JFQVNPTl9FWEVDVVRPUl9FUlJPUhAEEhYKEkZJTklTSF9SRUFTT05fTE9TVBAFKnEKEFJlcG9FeGlzdHNBY3Rpb24SIgoeUkVQT19FWElTVFNfQUNUSU9OX1VOU1BFQ0lGSUVEEAASHAoYUkVQT19FWElTVFNfQUNUSU9OX0VSUk9SEAESGwoXUkVQT19FWElTVFNfQUNUSU9OX1NLSVAQAkK1AQoUY29tLmRzdGFjay5ydW5uZXIudjFCCEpvYlByb3RvUAFaMWRzdGFjay5haS9kc3RhY2svZ2VuL2dvL2RzdGFjay9ydW5uZXIvdjE7cnVubmVydjGiAgNEUliqAhBEc3RhY2suUnVubmVyLlYxygIQRHN0YWNrXFJ1bm5lclxWMeICHERzdGFja1xSdW5uZXJcVjFcR1BCTWV0YWRhdGHqAhJEc3RhY2s6OlJ1bm5lcjo6VjFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * User that the command runs as. All absent: the container's user.
@@ -87,6 +87,141 @@ export const FileMappingSchema: GenMessage<FileMapping> = /*@__PURE__*/
   messageDesc(file_dstack_runner_v1_job, 1);
 
 /**
+ * A git repository that the runner clones, and what the client changed in it.
+ *
+ * @generated from message dstack.runner.v1.GitRepo
+ */
+export type GitRepo = Message<"dstack.runner.v1.GitRepo"> & {
+  /**
+   * https://, ssh:// or user@host:path, without a password; http:// for loopback addresses alone. Set by the server.
+   *
+   * @generated from field: string clone_url = 1;
+   */
+  cloneUrl: string;
+
+  /**
+   * Branch to check out. Empty: the remote's default branch.
+   *
+   * @generated from field: string branch = 2;
+   */
+  branch: string;
+
+  /**
+   * Commit to check out, 4 to 64 hexadecimal digits. Empty: the head of the branch.
+   *
+   * @generated from field: string hash = 3;
+   */
+  hash: string;
+
+  /**
+   * Fetch this branch alone, not all of them.
+   *
+   * @generated from field: bool is_single_branch = 4;
+   */
+  isSingleBranch: boolean;
+
+  /**
+   * SHA-256 of a diff (git diff --binary) to apply on the commit, sent with FileChunk. Empty: none.
+   *
+   * @generated from field: string diff_digest = 5;
+   */
+  diffDigest: string;
+
+  /**
+   * user.name and user.email of the clone. Empty: not set.
+   *
+   * @generated from field: string user_name = 6;
+   */
+  userName: string;
+
+  /**
+   * See user_name.
+   *
+   * @generated from field: string user_email = 7;
+   */
+  userEmail: string;
+
+  /**
+   * Token for an https:// address. Empty: none. Never part of the job's environment.
+   *
+   * @generated from field: string oauth_token = 8;
+   */
+  oauthToken: string;
+
+  /**
+   * Private key for an ssh address, OpenSSH form. Empty: none.
+   *
+   * @generated from field: string private_key = 9;
+   */
+  privateKey: string;
+};
+
+/**
+ * Describes the message dstack.runner.v1.GitRepo.
+ * Use `create(GitRepoSchema)` to create a new message.
+ */
+export const GitRepoSchema: GenMessage<GitRepo> = /*@__PURE__*/
+  messageDesc(file_dstack_runner_v1_job, 2);
+
+/**
+ * Code of the run, put in place before the files and the command.
+ *
+ * @generated from message dstack.runner.v1.Repo
+ */
+export type Repo = Message<"dstack.runner.v1.Repo"> & {
+  /**
+   * For DSTACK_REPO_ID. Set by the server.
+   *
+   * @generated from field: string repo_id = 1;
+   */
+  repoId: string;
+
+  /**
+   * Where it goes: relative to the working directory, absolute, or beginning with "~/". Empty: the working directory.
+   *
+   * @generated from field: string path = 2;
+   */
+  path: string;
+
+  /**
+   * When something is there already.
+   *
+   * @generated from field: dstack.runner.v1.RepoExistsAction exists_action = 3;
+   */
+  existsAction: RepoExistsAction;
+
+  /**
+   * Where the content comes from. Not set: the directory is only made.
+   *
+   * @generated from oneof dstack.runner.v1.Repo.source
+   */
+  source: {
+    /**
+     * A clone.
+     *
+     * @generated from field: dstack.runner.v1.GitRepo git = 4;
+     */
+    value: GitRepo;
+    case: "git";
+  } | {
+    /**
+     * SHA-256 of a tar sent with FileChunk; the first component of its paths is replaced by the directory.
+     *
+     * @generated from field: string archive_digest = 5;
+     */
+    value: string;
+    case: "archiveDigest";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message dstack.runner.v1.Repo.
+ * Use `create(RepoSchema)` to create a new message.
+ */
+export const RepoSchema: GenMessage<Repo> = /*@__PURE__*/
+  messageDesc(file_dstack_runner_v1_job, 3);
+
+/**
  * Names and numbers for the environment of the job (DSTACK_*).
  *
  * @generated from message dstack.runner.v1.JobIdentity
@@ -147,7 +282,7 @@ export type JobIdentity = Message<"dstack.runner.v1.JobIdentity"> & {
  * Use `create(JobIdentitySchema)` to create a new message.
  */
 export const JobIdentitySchema: GenMessage<JobIdentity> = /*@__PURE__*/
-  messageDesc(file_dstack_runner_v1_job, 2);
+  messageDesc(file_dstack_runner_v1_job, 4);
 
 /**
  * Addresses and accelerators of the nodes of a replica, in the order of their job_num.
@@ -168,6 +303,28 @@ export type ClusterInfo = Message<"dstack.runner.v1.ClusterInfo"> & {
    * @generated from field: repeated uint32 gpus_per_node = 2;
    */
   gpusPerNode: number[];
+
+  /**
+   * Private key (OpenSSH form) with which the nodes of the replica reach each other's sshd; the same on all of them. Set by the
+   * server for two or more nodes. Empty: none.
+   *
+   * @generated from field: string ssh_private_key = 3;
+   */
+  sshPrivateKey: string;
+
+  /**
+   * Its public key, one line of authorized_keys.
+   *
+   * @generated from field: string ssh_public_key = 4;
+   */
+  sshPublicKey: string;
+
+  /**
+   * Port of the other nodes' sshd, by node; 0 or missing: the own one's.
+   *
+   * @generated from field: repeated uint32 ssh_ports = 5;
+   */
+  sshPorts: number[];
 };
 
 /**
@@ -175,7 +332,7 @@ export type ClusterInfo = Message<"dstack.runner.v1.ClusterInfo"> & {
  * Use `create(ClusterInfoSchema)` to create a new message.
  */
 export const ClusterInfoSchema: GenMessage<ClusterInfo> = /*@__PURE__*/
-  messageDesc(file_dstack_runner_v1_job, 3);
+  messageDesc(file_dstack_runner_v1_job, 5);
 
 /**
  * All that the runner needs to run the command.
@@ -245,6 +402,21 @@ export type JobSpec = Message<"dstack.runner.v1.JobSpec"> & {
    * @generated from field: dstack.runner.v1.ClusterInfo cluster = 9;
    */
   cluster?: ClusterInfo | undefined;
+
+  /**
+   * Code. Absent: none.
+   *
+   * @generated from field: optional dstack.runner.v1.Repo repo = 10;
+   */
+  repo?: Repo | undefined;
+
+  /**
+   * Private host key (OpenSSH form, Ed25519) of the job's sshd, chosen by the server so that it knows the public one before the job
+   * runs. Empty: the runner makes one.
+   *
+   * @generated from field: string ssh_host_private_key = 11;
+   */
+  sshHostPrivateKey: string;
 };
 
 /**
@@ -252,7 +424,7 @@ export type JobSpec = Message<"dstack.runner.v1.JobSpec"> & {
  * Use `create(JobSpecSchema)` to create a new message.
  */
 export const JobSpecSchema: GenMessage<JobSpec> = /*@__PURE__*/
-  messageDesc(file_dstack_runner_v1_job, 4);
+  messageDesc(file_dstack_runner_v1_job, 6);
 
 /**
  * State of the job. A later one has a higher revision.
@@ -350,7 +522,7 @@ export type JobStatus = Message<"dstack.runner.v1.JobStatus"> & {
  * Use `create(JobStatusSchema)` to create a new message.
  */
 export const JobStatusSchema: GenMessage<JobStatus> = /*@__PURE__*/
-  messageDesc(file_dstack_runner_v1_job, 5);
+  messageDesc(file_dstack_runner_v1_job, 7);
 
 /**
  * Life of a job inside its container.
@@ -461,4 +633,38 @@ export enum FinishReason {
  */
 export const FinishReasonSchema: GenEnum<FinishReason> = /*@__PURE__*/
   enumDesc(file_dstack_runner_v1_job, 1);
+
+/**
+ * What to do when the directory of a repository is not empty. A directory with nothing but "lost+found" counts as empty.
+ *
+ * @generated from enum dstack.runner.v1.RepoExistsAction
+ */
+export enum RepoExistsAction {
+  /**
+   * Unset: as SKIP.
+   *
+   * @generated from enum value: REPO_EXISTS_ACTION_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The job fails.
+   *
+   * @generated from enum value: REPO_EXISTS_ACTION_ERROR = 1;
+   */
+  ERROR = 1,
+
+  /**
+   * The directory stays as it is.
+   *
+   * @generated from enum value: REPO_EXISTS_ACTION_SKIP = 2;
+   */
+  SKIP = 2,
+}
+
+/**
+ * Describes the enum dstack.runner.v1.RepoExistsAction.
+ */
+export const RepoExistsActionSchema: GenEnum<RepoExistsAction> = /*@__PURE__*/
+  enumDesc(file_dstack_runner_v1_job, 2);
 
