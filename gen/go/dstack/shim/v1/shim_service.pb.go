@@ -9,9 +9,11 @@
 package shimv1
 
 import (
+	v1 "dstack.ai/dstack/gen/go/dstack/common/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -36,6 +38,9 @@ type SessionRequest struct {
 	//	*SessionRequest_TerminateTask
 	//	*SessionRequest_RemoveTask
 	//	*SessionRequest_AckTask
+	//	*SessionRequest_Drain
+	//	*SessionRequest_ComponentChunk
+	//	*SessionRequest_Activate
 	Message       isSessionRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -123,6 +128,33 @@ func (x *SessionRequest) GetAckTask() *AckTaskCommand {
 	return nil
 }
 
+func (x *SessionRequest) GetDrain() *DrainCommand {
+	if x != nil {
+		if x, ok := x.Message.(*SessionRequest_Drain); ok {
+			return x.Drain
+		}
+	}
+	return nil
+}
+
+func (x *SessionRequest) GetComponentChunk() *ComponentChunk {
+	if x != nil {
+		if x, ok := x.Message.(*SessionRequest_ComponentChunk); ok {
+			return x.ComponentChunk
+		}
+	}
+	return nil
+}
+
+func (x *SessionRequest) GetActivate() *ActivateCommand {
+	if x != nil {
+		if x, ok := x.Message.(*SessionRequest_Activate); ok {
+			return x.Activate
+		}
+	}
+	return nil
+}
+
 type isSessionRequest_Message interface {
 	isSessionRequest_Message()
 }
@@ -152,6 +184,21 @@ type SessionRequest_AckTask struct {
 	AckTask *AckTaskCommand `protobuf:"bytes,5,opt,name=ack_task,json=ackTask,proto3,oneof"`
 }
 
+type SessionRequest_Drain struct {
+	// Take new tasks no more, or again. Answered by DrainStatus.
+	Drain *DrainCommand `protobuf:"bytes,6,opt,name=drain,proto3,oneof"`
+}
+
+type SessionRequest_ComponentChunk struct {
+	// A piece of a component to go over to. Answered by ComponentStatus. See upgrade.proto.
+	ComponentChunk *ComponentChunk `protobuf:"bytes,7,opt,name=component_chunk,json=componentChunk,proto3,oneof"`
+}
+
+type SessionRequest_Activate struct {
+	// Go over to components that have arrived. Answered by UpgradeStatus.
+	Activate *ActivateCommand `protobuf:"bytes,8,opt,name=activate,proto3,oneof"`
+}
+
 func (*SessionRequest_Hello) isSessionRequest_Message() {}
 
 func (*SessionRequest_SubmitTask) isSessionRequest_Message() {}
@@ -161,6 +208,12 @@ func (*SessionRequest_TerminateTask) isSessionRequest_Message() {}
 func (*SessionRequest_RemoveTask) isSessionRequest_Message() {}
 
 func (*SessionRequest_AckTask) isSessionRequest_Message() {}
+
+func (*SessionRequest_Drain) isSessionRequest_Message() {}
+
+func (*SessionRequest_ComponentChunk) isSessionRequest_Message() {}
+
+func (*SessionRequest_Activate) isSessionRequest_Message() {}
 
 // Opens a session.
 type ServerHello struct {
@@ -391,6 +444,125 @@ func (x *RemoveTaskCommand) GetTaskId() string {
 	return ""
 }
 
+// Set or lift the drain.
+type DrainCommand struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// True: refuse new tasks. False: take them again.
+	IsDraining bool `protobuf:"varint,1,opt,name=is_draining,json=isDraining,proto3" json:"is_draining,omitempty"`
+	// For people; required with is_draining, 1 to 256 bytes.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainCommand) Reset() {
+	*x = DrainCommand{}
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainCommand) ProtoMessage() {}
+
+func (x *DrainCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainCommand.ProtoReflect.Descriptor instead.
+func (*DrainCommand) Descriptor() ([]byte, []int) {
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *DrainCommand) GetIsDraining() bool {
+	if x != nil {
+		return x.IsDraining
+	}
+	return false
+}
+
+func (x *DrainCommand) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// The drain and what it waits for.
+type DrainStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// New tasks are refused.
+	IsDraining bool `protobuf:"varint,1,opt,name=is_draining,json=isDraining,proto3" json:"is_draining,omitempty"`
+	// Why; empty without a drain.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Tasks that have not ended. A drained host with none is empty.
+	LiveTasks     uint32 `protobuf:"varint,3,opt,name=live_tasks,json=liveTasks,proto3" json:"live_tasks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainStatus) Reset() {
+	*x = DrainStatus{}
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainStatus) ProtoMessage() {}
+
+func (x *DrainStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainStatus.ProtoReflect.Descriptor instead.
+func (*DrainStatus) Descriptor() ([]byte, []int) {
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *DrainStatus) GetIsDraining() bool {
+	if x != nil {
+		return x.IsDraining
+	}
+	return false
+}
+
+func (x *DrainStatus) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DrainStatus) GetLiveTasks() uint32 {
+	if x != nil {
+		return x.LiveTasks
+	}
+	return 0
+}
+
 // The server has stored the status of a task.
 type AckTaskCommand struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -404,7 +576,7 @@ type AckTaskCommand struct {
 
 func (x *AckTaskCommand) Reset() {
 	*x = AckTaskCommand{}
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[5]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -416,7 +588,7 @@ func (x *AckTaskCommand) String() string {
 func (*AckTaskCommand) ProtoMessage() {}
 
 func (x *AckTaskCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[5]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -429,7 +601,7 @@ func (x *AckTaskCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckTaskCommand.ProtoReflect.Descriptor instead.
 func (*AckTaskCommand) Descriptor() ([]byte, []int) {
-	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{5}
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *AckTaskCommand) GetTaskId() string {
@@ -463,6 +635,9 @@ type SessionResponse struct {
 	//	*SessionResponse_HostMetrics
 	//	*SessionResponse_CommandFailed
 	//	*SessionResponse_Heartbeat
+	//	*SessionResponse_DrainStatus
+	//	*SessionResponse_ComponentStatus
+	//	*SessionResponse_UpgradeStatus
 	Message       isSessionResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -470,7 +645,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[6]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -482,7 +657,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[6]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -495,7 +670,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{6}
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SessionResponse) GetSequence() uint64 {
@@ -584,6 +759,33 @@ func (x *SessionResponse) GetHeartbeat() *Heartbeat {
 	return nil
 }
 
+func (x *SessionResponse) GetDrainStatus() *DrainStatus {
+	if x != nil {
+		if x, ok := x.Message.(*SessionResponse_DrainStatus); ok {
+			return x.DrainStatus
+		}
+	}
+	return nil
+}
+
+func (x *SessionResponse) GetComponentStatus() *ComponentStatus {
+	if x != nil {
+		if x, ok := x.Message.(*SessionResponse_ComponentStatus); ok {
+			return x.ComponentStatus
+		}
+	}
+	return nil
+}
+
+func (x *SessionResponse) GetUpgradeStatus() *UpgradeStatus {
+	if x != nil {
+		if x, ok := x.Message.(*SessionResponse_UpgradeStatus); ok {
+			return x.UpgradeStatus
+		}
+	}
+	return nil
+}
+
 type isSessionResponse_Message interface {
 	isSessionResponse_Message()
 }
@@ -628,6 +830,21 @@ type SessionResponse_Heartbeat struct {
 	Heartbeat *Heartbeat `protobuf:"bytes,9,opt,name=heartbeat,proto3,oneof"`
 }
 
+type SessionResponse_DrainStatus struct {
+	// The drain, after each change of it and of the number of live tasks while it is set.
+	DrainStatus *DrainStatus `protobuf:"bytes,10,opt,name=drain_status,json=drainStatus,proto3,oneof"`
+}
+
+type SessionResponse_ComponentStatus struct {
+	// Answer to a chunk.
+	ComponentStatus *ComponentStatus `protobuf:"bytes,11,opt,name=component_status,json=componentStatus,proto3,oneof"`
+}
+
+type SessionResponse_UpgradeStatus struct {
+	// The last attempt to go over to other components; also after SyncDone when there was one.
+	UpgradeStatus *UpgradeStatus `protobuf:"bytes,12,opt,name=upgrade_status,json=upgradeStatus,proto3,oneof"`
+}
+
 func (*SessionResponse_Hello) isSessionResponse_Message() {}
 
 func (*SessionResponse_TaskStatus) isSessionResponse_Message() {}
@@ -644,6 +861,12 @@ func (*SessionResponse_CommandFailed) isSessionResponse_Message() {}
 
 func (*SessionResponse_Heartbeat) isSessionResponse_Message() {}
 
+func (*SessionResponse_DrainStatus) isSessionResponse_Message() {}
+
+func (*SessionResponse_ComponentStatus) isSessionResponse_Message() {}
+
+func (*SessionResponse_UpgradeStatus) isSessionResponse_Message() {}
+
 // Answer to ServerHello.
 type ShimHello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -657,13 +880,15 @@ type ShimHello struct {
 	Capabilities *Capabilities `protobuf:"bytes,4,opt,name=capabilities,proto3" json:"capabilities,omitempty"`
 	// The server may take the session for dead after three of these without a message.
 	HeartbeatInterval *durationpb.Duration `protobuf:"bytes,5,opt,name=heartbeat_interval,json=heartbeatInterval,proto3" json:"heartbeat_interval,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// What runs now: shim and runner always, the ssh bundle where there is one.
+	Components    []*ComponentDigest `protobuf:"bytes,6,rep,name=components,proto3" json:"components,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ShimHello) Reset() {
 	*x = ShimHello{}
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[7]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -675,7 +900,7 @@ func (x *ShimHello) String() string {
 func (*ShimHello) ProtoMessage() {}
 
 func (x *ShimHello) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[7]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -688,7 +913,7 @@ func (x *ShimHello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShimHello.ProtoReflect.Descriptor instead.
 func (*ShimHello) Descriptor() ([]byte, []int) {
-	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{7}
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ShimHello) GetProtocolVersion() uint32 {
@@ -726,6 +951,13 @@ func (x *ShimHello) GetHeartbeatInterval() *durationpb.Duration {
 	return nil
 }
 
+func (x *ShimHello) GetComponents() []*ComponentDigest {
+	if x != nil {
+		return x.Components
+	}
+	return nil
+}
+
 // Optional abilities. Absent means no.
 type Capabilities struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -734,14 +966,16 @@ type Capabilities struct {
 	// Tasks with is_privileged can run.
 	HasPrivileged bool `protobuf:"varint,2,opt,name=has_privileged,json=hasPrivileged,proto3" json:"has_privileged,omitempty"`
 	// Tasks with mounts can run.
-	HasMounts     bool `protobuf:"varint,3,opt,name=has_mounts,json=hasMounts,proto3" json:"has_mounts,omitempty"`
+	HasMounts bool `protobuf:"varint,3,opt,name=has_mounts,json=hasMounts,proto3" json:"has_mounts,omitempty"`
+	// New components may come over the session. False for a shim that nobody would start again.
+	HasUpgrade    bool `protobuf:"varint,4,opt,name=has_upgrade,json=hasUpgrade,proto3" json:"has_upgrade,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Capabilities) Reset() {
 	*x = Capabilities{}
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[8]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -753,7 +987,7 @@ func (x *Capabilities) String() string {
 func (*Capabilities) ProtoMessage() {}
 
 func (x *Capabilities) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[8]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -766,7 +1000,7 @@ func (x *Capabilities) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capabilities.ProtoReflect.Descriptor instead.
 func (*Capabilities) Descriptor() ([]byte, []int) {
-	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{8}
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Capabilities) GetHasImages() bool {
@@ -790,6 +1024,13 @@ func (x *Capabilities) GetHasMounts() bool {
 	return false
 }
 
+func (x *Capabilities) GetHasUpgrade() bool {
+	if x != nil {
+		return x.HasUpgrade
+	}
+	return false
+}
+
 // End of the first report.
 type SyncDone struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -799,7 +1040,7 @@ type SyncDone struct {
 
 func (x *SyncDone) Reset() {
 	*x = SyncDone{}
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[9]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +1052,7 @@ func (x *SyncDone) String() string {
 func (*SyncDone) ProtoMessage() {}
 
 func (x *SyncDone) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[9]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +1065,7 @@ func (x *SyncDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncDone.ProtoReflect.Descriptor instead.
 func (*SyncDone) Descriptor() ([]byte, []int) {
-	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{9}
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{11}
 }
 
 // The session is alive.
@@ -836,7 +1077,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[10]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -848,7 +1089,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[10]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -861,7 +1102,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{10}
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{12}
 }
 
 // A removed task.
@@ -875,7 +1116,7 @@ type TaskRemoved struct {
 
 func (x *TaskRemoved) Reset() {
 	*x = TaskRemoved{}
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[11]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -887,7 +1128,7 @@ func (x *TaskRemoved) String() string {
 func (*TaskRemoved) ProtoMessage() {}
 
 func (x *TaskRemoved) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[11]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -900,7 +1141,7 @@ func (x *TaskRemoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskRemoved.ProtoReflect.Descriptor instead.
 func (*TaskRemoved) Descriptor() ([]byte, []int) {
-	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{11}
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *TaskRemoved) GetTaskId() string {
@@ -925,7 +1166,7 @@ type CommandFailed struct {
 
 func (x *CommandFailed) Reset() {
 	*x = CommandFailed{}
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[12]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -937,7 +1178,7 @@ func (x *CommandFailed) String() string {
 func (*CommandFailed) ProtoMessage() {}
 
 func (x *CommandFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[12]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -950,7 +1191,7 @@ func (x *CommandFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandFailed.ProtoReflect.Descriptor instead.
 func (*CommandFailed) Descriptor() ([]byte, []int) {
-	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{12}
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CommandFailed) GetTaskId() string {
@@ -983,7 +1224,7 @@ type GetHostRequest struct {
 
 func (x *GetHostRequest) Reset() {
 	*x = GetHostRequest{}
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[13]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -995,7 +1236,7 @@ func (x *GetHostRequest) String() string {
 func (*GetHostRequest) ProtoMessage() {}
 
 func (x *GetHostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[13]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1008,7 +1249,7 @@ func (x *GetHostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHostRequest.ProtoReflect.Descriptor instead.
 func (*GetHostRequest) Descriptor() ([]byte, []int) {
-	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{13}
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{15}
 }
 
 // Facts, and who drives the host.
@@ -1021,14 +1262,20 @@ type GetHostResponse struct {
 	// Highest epoch seen; 0 before the first session.
 	Epoch uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// A session is open.
-	HasSession    bool `protobuf:"varint,4,opt,name=has_session,json=hasSession,proto3" json:"has_session,omitempty"`
+	HasSession bool `protobuf:"varint,4,opt,name=has_session,json=hasSession,proto3" json:"has_session,omitempty"`
+	// Whether new tasks are taken, and how many live.
+	Drain *DrainStatus `protobuf:"bytes,5,opt,name=drain,proto3" json:"drain,omitempty"`
+	// What runs now.
+	Components []*ComponentDigest `protobuf:"bytes,6,rep,name=components,proto3" json:"components,omitempty"`
+	// The last attempt to go over to other components; absent when there was none.
+	Upgrade       *UpgradeStatus `protobuf:"bytes,7,opt,name=upgrade,proto3,oneof" json:"upgrade,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetHostResponse) Reset() {
 	*x = GetHostResponse{}
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[14]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1040,7 +1287,7 @@ func (x *GetHostResponse) String() string {
 func (*GetHostResponse) ProtoMessage() {}
 
 func (x *GetHostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[14]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1053,7 +1300,7 @@ func (x *GetHostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHostResponse.ProtoReflect.Descriptor instead.
 func (*GetHostResponse) Descriptor() ([]byte, []int) {
-	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{14}
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetHostResponse) GetFacts() *HostFacts {
@@ -1084,6 +1331,27 @@ func (x *GetHostResponse) GetHasSession() bool {
 	return false
 }
 
+func (x *GetHostResponse) GetDrain() *DrainStatus {
+	if x != nil {
+		return x.Drain
+	}
+	return nil
+}
+
+func (x *GetHostResponse) GetComponents() []*ComponentDigest {
+	if x != nil {
+		return x.Components
+	}
+	return nil
+}
+
+func (x *GetHostResponse) GetUpgrade() *UpgradeStatus {
+	if x != nil {
+		return x.Upgrade
+	}
+	return nil
+}
+
 // Ask for all tasks.
 type ListTasksRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1093,7 +1361,7 @@ type ListTasksRequest struct {
 
 func (x *ListTasksRequest) Reset() {
 	*x = ListTasksRequest{}
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[15]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1105,7 +1373,7 @@ func (x *ListTasksRequest) String() string {
 func (*ListTasksRequest) ProtoMessage() {}
 
 func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[15]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1118,7 +1386,7 @@ func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksRequest.ProtoReflect.Descriptor instead.
 func (*ListTasksRequest) Descriptor() ([]byte, []int) {
-	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{15}
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{17}
 }
 
 // All tasks.
@@ -1132,7 +1400,7 @@ type ListTasksResponse struct {
 
 func (x *ListTasksResponse) Reset() {
 	*x = ListTasksResponse{}
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[16]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1144,7 +1412,7 @@ func (x *ListTasksResponse) String() string {
 func (*ListTasksResponse) ProtoMessage() {}
 
 func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[16]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1157,7 +1425,7 @@ func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksResponse.ProtoReflect.Descriptor instead.
 func (*ListTasksResponse) Descriptor() ([]byte, []int) {
-	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{16}
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListTasksResponse) GetTasks() []*TaskStatus {
@@ -1178,7 +1446,7 @@ type GetTaskRequest struct {
 
 func (x *GetTaskRequest) Reset() {
 	*x = GetTaskRequest{}
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[17]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1190,7 +1458,7 @@ func (x *GetTaskRequest) String() string {
 func (*GetTaskRequest) ProtoMessage() {}
 
 func (x *GetTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[17]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1203,7 +1471,7 @@ func (x *GetTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTaskRequest.ProtoReflect.Descriptor instead.
 func (*GetTaskRequest) Descriptor() ([]byte, []int) {
-	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{17}
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetTaskRequest) GetTaskId() string {
@@ -1224,7 +1492,7 @@ type GetTaskResponse struct {
 
 func (x *GetTaskResponse) Reset() {
 	*x = GetTaskResponse{}
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[18]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1236,7 +1504,7 @@ func (x *GetTaskResponse) String() string {
 func (*GetTaskResponse) ProtoMessage() {}
 
 func (x *GetTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[18]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1249,7 +1517,7 @@ func (x *GetTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTaskResponse.ProtoReflect.Descriptor instead.
 func (*GetTaskResponse) Descriptor() ([]byte, []int) {
-	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{18}
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetTaskResponse) GetTask() *TaskStatus {
@@ -1272,7 +1540,7 @@ type TerminateTaskRequest struct {
 
 func (x *TerminateTaskRequest) Reset() {
 	*x = TerminateTaskRequest{}
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[19]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1284,7 +1552,7 @@ func (x *TerminateTaskRequest) String() string {
 func (*TerminateTaskRequest) ProtoMessage() {}
 
 func (x *TerminateTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[19]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1297,7 +1565,7 @@ func (x *TerminateTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminateTaskRequest.ProtoReflect.Descriptor instead.
 func (*TerminateTaskRequest) Descriptor() ([]byte, []int) {
-	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{19}
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *TerminateTaskRequest) GetTaskId() string {
@@ -1325,7 +1593,7 @@ type TerminateTaskResponse struct {
 
 func (x *TerminateTaskResponse) Reset() {
 	*x = TerminateTaskResponse{}
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[20]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1337,7 +1605,7 @@ func (x *TerminateTaskResponse) String() string {
 func (*TerminateTaskResponse) ProtoMessage() {}
 
 func (x *TerminateTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[20]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1350,7 +1618,7 @@ func (x *TerminateTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminateTaskResponse.ProtoReflect.Descriptor instead.
 func (*TerminateTaskResponse) Descriptor() ([]byte, []int) {
-	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{20}
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *TerminateTaskResponse) GetTask() *TaskStatus {
@@ -1364,14 +1632,16 @@ func (x *TerminateTaskResponse) GetTask() *TaskStatus {
 type RemoveTaskRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Task.
-	TaskId        string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// Kill it first if it has not ended. Logs that the server has not taken are lost.
+	IsForced      bool `protobuf:"varint,2,opt,name=is_forced,json=isForced,proto3" json:"is_forced,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RemoveTaskRequest) Reset() {
 	*x = RemoveTaskRequest{}
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[21]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1383,7 +1653,7 @@ func (x *RemoveTaskRequest) String() string {
 func (*RemoveTaskRequest) ProtoMessage() {}
 
 func (x *RemoveTaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[21]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1396,7 +1666,7 @@ func (x *RemoveTaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveTaskRequest.ProtoReflect.Descriptor instead.
 func (*RemoveTaskRequest) Descriptor() ([]byte, []int) {
-	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{21}
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RemoveTaskRequest) GetTaskId() string {
@@ -1404,6 +1674,13 @@ func (x *RemoveTaskRequest) GetTaskId() string {
 		return x.TaskId
 	}
 	return ""
+}
+
+func (x *RemoveTaskRequest) GetIsForced() bool {
+	if x != nil {
+		return x.IsForced
+	}
+	return false
 }
 
 // It is gone.
@@ -1415,7 +1692,7 @@ type RemoveTaskResponse struct {
 
 func (x *RemoveTaskResponse) Reset() {
 	*x = RemoveTaskResponse{}
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[22]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1427,7 +1704,7 @@ func (x *RemoveTaskResponse) String() string {
 func (*RemoveTaskResponse) ProtoMessage() {}
 
 func (x *RemoveTaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[22]
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1440,14 +1717,757 @@ func (x *RemoveTaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveTaskResponse.ProtoReflect.Descriptor instead.
 func (*RemoveTaskResponse) Descriptor() ([]byte, []int) {
-	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{22}
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{24}
+}
+
+// Ask for all about a task.
+type InspectTaskRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Task.
+	TaskId        string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InspectTaskRequest) Reset() {
+	*x = InspectTaskRequest{}
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InspectTaskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InspectTaskRequest) ProtoMessage() {}
+
+func (x *InspectTaskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InspectTaskRequest.ProtoReflect.Descriptor instead.
+func (*InspectTaskRequest) Descriptor() ([]byte, []int) {
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *InspectTaskRequest) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+// All about a task.
+type InspectTaskResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Status now.
+	Task *TaskStatus `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	// As submitted, without registry_auth.password and runner_token.
+	Spec *TaskSpec `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	// Present once somebody asked for the end.
+	Stop *StopWish `protobuf:"bytes,3,opt,name=stop,proto3,oneof" json:"stop,omitempty"`
+	// The container was started, or may have been.
+	WasStarted bool `protobuf:"varint,4,opt,name=was_started,json=wasStarted,proto3" json:"was_started,omitempty"`
+	// RemoveTask was taken and has not finished.
+	IsRemoving bool `protobuf:"varint,5,opt,name=is_removing,json=isRemoving,proto3" json:"is_removing,omitempty"`
+	// The container as the runtime describes it, JSON; values of its environment are left out. Empty when there is none.
+	ContainerJson string `protobuf:"bytes,6,opt,name=container_json,json=containerJson,proto3" json:"container_json,omitempty"`
+	// Why container_json is empty, when that is a surprise.
+	ContainerError string `protobuf:"bytes,7,opt,name=container_error,json=containerError,proto3" json:"container_error,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *InspectTaskResponse) Reset() {
+	*x = InspectTaskResponse{}
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InspectTaskResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InspectTaskResponse) ProtoMessage() {}
+
+func (x *InspectTaskResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InspectTaskResponse.ProtoReflect.Descriptor instead.
+func (*InspectTaskResponse) Descriptor() ([]byte, []int) {
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *InspectTaskResponse) GetTask() *TaskStatus {
+	if x != nil {
+		return x.Task
+	}
+	return nil
+}
+
+func (x *InspectTaskResponse) GetSpec() *TaskSpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+func (x *InspectTaskResponse) GetStop() *StopWish {
+	if x != nil {
+		return x.Stop
+	}
+	return nil
+}
+
+func (x *InspectTaskResponse) GetWasStarted() bool {
+	if x != nil {
+		return x.WasStarted
+	}
+	return false
+}
+
+func (x *InspectTaskResponse) GetIsRemoving() bool {
+	if x != nil {
+		return x.IsRemoving
+	}
+	return false
+}
+
+func (x *InspectTaskResponse) GetContainerJson() string {
+	if x != nil {
+		return x.ContainerJson
+	}
+	return ""
+}
+
+func (x *InspectTaskResponse) GetContainerError() string {
+	if x != nil {
+		return x.ContainerError
+	}
+	return ""
+}
+
+// The wish to end a task.
+type StopWish struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Time that the job gets after SIGTERM, counted from request_time.
+	Grace *durationpb.Duration `protobuf:"bytes,1,opt,name=grace,proto3" json:"grace,omitempty"`
+	// When it was taken, host clock.
+	RequestTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=request_time,json=requestTime,proto3" json:"request_time,omitempty"`
+	// As given.
+	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// SIGTERM was sent.
+	IsSignalled   bool `protobuf:"varint,4,opt,name=is_signalled,json=isSignalled,proto3" json:"is_signalled,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopWish) Reset() {
+	*x = StopWish{}
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopWish) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopWish) ProtoMessage() {}
+
+func (x *StopWish) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopWish.ProtoReflect.Descriptor instead.
+func (*StopWish) Descriptor() ([]byte, []int) {
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *StopWish) GetGrace() *durationpb.Duration {
+	if x != nil {
+		return x.Grace
+	}
+	return nil
+}
+
+func (x *StopWish) GetRequestTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RequestTime
+	}
+	return nil
+}
+
+func (x *StopWish) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *StopWish) GetIsSignalled() bool {
+	if x != nil {
+		return x.IsSignalled
+	}
+	return false
+}
+
+// Ask for the end of a task's output.
+type TailTaskLogRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Task.
+	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// Which output; LOG_SOURCE_JOB when unspecified.
+	Source v1.LogSource `protobuf:"varint,2,opt,name=source,proto3,enum=dstack.common.v1.LogSource" json:"source,omitempty"`
+	// Most bytes of output; 0 means 64 KiB, at most 1 MiB.
+	MaxBytes      uint32 `protobuf:"varint,3,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TailTaskLogRequest) Reset() {
+	*x = TailTaskLogRequest{}
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TailTaskLogRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TailTaskLogRequest) ProtoMessage() {}
+
+func (x *TailTaskLogRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TailTaskLogRequest.ProtoReflect.Descriptor instead.
+func (*TailTaskLogRequest) Descriptor() ([]byte, []int) {
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *TailTaskLogRequest) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *TailTaskLogRequest) GetSource() v1.LogSource {
+	if x != nil {
+		return x.Source
+	}
+	return v1.LogSource(0)
+}
+
+func (x *TailTaskLogRequest) GetMaxBytes() uint32 {
+	if x != nil {
+		return x.MaxBytes
+	}
+	return 0
+}
+
+// The end of a task's output.
+type TailTaskLogResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ascending, without holes.
+	Records       []*v1.LogRecord `protobuf:"bytes,1,rep,name=records,proto3" json:"records,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TailTaskLogResponse) Reset() {
+	*x = TailTaskLogResponse{}
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TailTaskLogResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TailTaskLogResponse) ProtoMessage() {}
+
+func (x *TailTaskLogResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TailTaskLogResponse.ProtoReflect.Descriptor instead.
+func (*TailTaskLogResponse) Descriptor() ([]byte, []int) {
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *TailTaskLogResponse) GetRecords() []*v1.LogRecord {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+// Ask for what the engine told during the pull.
+type GetPullLogRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Task.
+	TaskId        string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPullLogRequest) Reset() {
+	*x = GetPullLogRequest{}
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPullLogRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPullLogRequest) ProtoMessage() {}
+
+func (x *GetPullLogRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPullLogRequest.ProtoReflect.Descriptor instead.
+func (*GetPullLogRequest) Descriptor() ([]byte, []int) {
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *GetPullLogRequest) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+// What the engine told.
+type GetPullLogResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Lines as the engine wrote them; at most the last 256 KiB.
+	Data          []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPullLogResponse) Reset() {
+	*x = GetPullLogResponse{}
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPullLogResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPullLogResponse) ProtoMessage() {}
+
+func (x *GetPullLogResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPullLogResponse.ProtoReflect.Descriptor instead.
+func (*GetPullLogResponse) Descriptor() ([]byte, []int) {
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *GetPullLogResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+// Ask for the ledger.
+type DumpLedgerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DumpLedgerRequest) Reset() {
+	*x = DumpLedgerRequest{}
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DumpLedgerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DumpLedgerRequest) ProtoMessage() {}
+
+func (x *DumpLedgerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DumpLedgerRequest.ProtoReflect.Descriptor instead.
+func (*DumpLedgerRequest) Descriptor() ([]byte, []int) {
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{32}
+}
+
+// The ledger.
+type DumpLedgerResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of the host's tool.
+	Entries       []*LedgerEntry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DumpLedgerResponse) Reset() {
+	*x = DumpLedgerResponse{}
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DumpLedgerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DumpLedgerResponse) ProtoMessage() {}
+
+func (x *DumpLedgerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DumpLedgerResponse.ProtoReflect.Descriptor instead.
+func (*DumpLedgerResponse) Descriptor() ([]byte, []int) {
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *DumpLedgerResponse) GetEntries() []*LedgerEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+// One accelerator.
+type LedgerEntry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Gpu.resource_id.
+	ResourceId string `protobuf:"bytes,1,opt,name=resource_id,json=resourceId,proto3" json:"resource_id,omitempty"`
+	// Task that holds it; empty when free.
+	TaskId        string `protobuf:"bytes,2,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LedgerEntry) Reset() {
+	*x = LedgerEntry{}
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LedgerEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LedgerEntry) ProtoMessage() {}
+
+func (x *LedgerEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LedgerEntry.ProtoReflect.Descriptor instead.
+func (*LedgerEntry) Descriptor() ([]byte, []int) {
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *LedgerEntry) GetResourceId() string {
+	if x != nil {
+		return x.ResourceId
+	}
+	return ""
+}
+
+func (x *LedgerEntry) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+// Read the facts again.
+type RefreshHostRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefreshHostRequest) Reset() {
+	*x = RefreshHostRequest{}
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefreshHostRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefreshHostRequest) ProtoMessage() {}
+
+func (x *RefreshHostRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefreshHostRequest.ProtoReflect.Descriptor instead.
+func (*RefreshHostRequest) Descriptor() ([]byte, []int) {
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{35}
+}
+
+// Facts now.
+type RefreshHostResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Facts.
+	Facts         *HostFacts `protobuf:"bytes,1,opt,name=facts,proto3" json:"facts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefreshHostResponse) Reset() {
+	*x = RefreshHostResponse{}
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefreshHostResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefreshHostResponse) ProtoMessage() {}
+
+func (x *RefreshHostResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefreshHostResponse.ProtoReflect.Descriptor instead.
+func (*RefreshHostResponse) Descriptor() ([]byte, []int) {
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *RefreshHostResponse) GetFacts() *HostFacts {
+	if x != nil {
+		return x.Facts
+	}
+	return nil
+}
+
+// Set or lift the drain.
+type SetDrainRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// True: refuse new tasks. False: take them again.
+	IsDraining bool `protobuf:"varint,1,opt,name=is_draining,json=isDraining,proto3" json:"is_draining,omitempty"`
+	// For people; required with is_draining, 1 to 256 bytes.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetDrainRequest) Reset() {
+	*x = SetDrainRequest{}
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetDrainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetDrainRequest) ProtoMessage() {}
+
+func (x *SetDrainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetDrainRequest.ProtoReflect.Descriptor instead.
+func (*SetDrainRequest) Descriptor() ([]byte, []int) {
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *SetDrainRequest) GetIsDraining() bool {
+	if x != nil {
+		return x.IsDraining
+	}
+	return false
+}
+
+func (x *SetDrainRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// The drain now.
+type SetDrainResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Drain.
+	Drain         *DrainStatus `protobuf:"bytes,1,opt,name=drain,proto3" json:"drain,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetDrainResponse) Reset() {
+	*x = SetDrainResponse{}
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetDrainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetDrainResponse) ProtoMessage() {}
+
+func (x *SetDrainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_shim_v1_shim_service_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetDrainResponse.ProtoReflect.Descriptor instead.
+func (*SetDrainResponse) Descriptor() ([]byte, []int) {
+	return file_dstack_shim_v1_shim_service_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *SetDrainResponse) GetDrain() *DrainStatus {
+	if x != nil {
+		return x.Drain
+	}
+	return nil
 }
 
 var File_dstack_shim_v1_shim_service_proto protoreflect.FileDescriptor
 
 const file_dstack_shim_v1_shim_service_proto_rawDesc = "" +
 	"\n" +
-	"!dstack/shim/v1/shim_service.proto\x12\x0edstack.shim.v1\x1a\x19dstack/shim/v1/host.proto\x1a\x19dstack/shim/v1/task.proto\x1a\x1egoogle/protobuf/duration.proto\"\xe8\x02\n" +
+	"!dstack/shim/v1/shim_service.proto\x12\x0edstack.shim.v1\x1a\x1adstack/common/v1/log.proto\x1a\x19dstack/shim/v1/host.proto\x1a\x19dstack/shim/v1/task.proto\x1a\x1cdstack/shim/v1/upgrade.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa8\x04\n" +
 	"\x0eSessionRequest\x123\n" +
 	"\x05hello\x18\x01 \x01(\v2\x1b.dstack.shim.v1.ServerHelloH\x00R\x05hello\x12D\n" +
 	"\vsubmit_task\x18\x02 \x01(\v2!.dstack.shim.v1.SubmitTaskCommandH\x00R\n" +
@@ -1455,7 +2475,10 @@ const file_dstack_shim_v1_shim_service_proto_rawDesc = "" +
 	"\x0eterminate_task\x18\x03 \x01(\v2$.dstack.shim.v1.TerminateTaskCommandH\x00R\rterminateTask\x12D\n" +
 	"\vremove_task\x18\x04 \x01(\v2!.dstack.shim.v1.RemoveTaskCommandH\x00R\n" +
 	"removeTask\x12;\n" +
-	"\back_task\x18\x05 \x01(\v2\x1e.dstack.shim.v1.AckTaskCommandH\x00R\aackTaskB\t\n" +
+	"\back_task\x18\x05 \x01(\v2\x1e.dstack.shim.v1.AckTaskCommandH\x00R\aackTask\x124\n" +
+	"\x05drain\x18\x06 \x01(\v2\x1c.dstack.shim.v1.DrainCommandH\x00R\x05drain\x12I\n" +
+	"\x0fcomponent_chunk\x18\a \x01(\v2\x1e.dstack.shim.v1.ComponentChunkH\x00R\x0ecomponentChunk\x12=\n" +
+	"\bactivate\x18\b \x01(\v2\x1f.dstack.shim.v1.ActivateCommandH\x00R\bactivateB\t\n" +
 	"\amessage\"\x8a\x01\n" +
 	"\vServerHello\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x1d\n" +
@@ -1471,10 +2494,20 @@ const file_dstack_shim_v1_shim_service_proto_rawDesc = "" +
 	"stopPolicy\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\",\n" +
 	"\x11RemoveTaskCommand\x12\x17\n" +
-	"\atask_id\x18\x01 \x01(\tR\x06taskId\"E\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\"G\n" +
+	"\fDrainCommand\x12\x1f\n" +
+	"\vis_draining\x18\x01 \x01(\bR\n" +
+	"isDraining\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"e\n" +
+	"\vDrainStatus\x12\x1f\n" +
+	"\vis_draining\x18\x01 \x01(\bR\n" +
+	"isDraining\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"live_tasks\x18\x03 \x01(\rR\tliveTasks\"E\n" +
 	"\x0eAckTaskCommand\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x04R\brevision\"\xa6\x04\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"\xfe\x05\n" +
 	"\x0fSessionResponse\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x121\n" +
 	"\x05hello\x18\x02 \x01(\v2\x19.dstack.shim.v1.ShimHelloH\x00R\x05hello\x12=\n" +
@@ -1486,20 +2519,29 @@ const file_dstack_shim_v1_shim_service_proto_rawDesc = "" +
 	"host_facts\x18\x06 \x01(\v2\x19.dstack.shim.v1.HostFactsH\x00R\thostFacts\x12@\n" +
 	"\fhost_metrics\x18\a \x01(\v2\x1b.dstack.shim.v1.HostMetricsH\x00R\vhostMetrics\x12F\n" +
 	"\x0ecommand_failed\x18\b \x01(\v2\x1d.dstack.shim.v1.CommandFailedH\x00R\rcommandFailed\x129\n" +
-	"\theartbeat\x18\t \x01(\v2\x19.dstack.shim.v1.HeartbeatH\x00R\theartbeatB\t\n" +
-	"\amessage\"\x8c\x02\n" +
+	"\theartbeat\x18\t \x01(\v2\x19.dstack.shim.v1.HeartbeatH\x00R\theartbeat\x12@\n" +
+	"\fdrain_status\x18\n" +
+	" \x01(\v2\x1b.dstack.shim.v1.DrainStatusH\x00R\vdrainStatus\x12L\n" +
+	"\x10component_status\x18\v \x01(\v2\x1f.dstack.shim.v1.ComponentStatusH\x00R\x0fcomponentStatus\x12F\n" +
+	"\x0eupgrade_status\x18\f \x01(\v2\x1d.dstack.shim.v1.UpgradeStatusH\x00R\rupgradeStatusB\t\n" +
+	"\amessage\"\xcd\x02\n" +
 	"\tShimHello\x12)\n" +
 	"\x10protocol_version\x18\x01 \x01(\rR\x0fprotocolVersion\x12\x17\n" +
 	"\ashim_id\x18\x02 \x01(\tR\x06shimId\x12/\n" +
 	"\x05facts\x18\x03 \x01(\v2\x19.dstack.shim.v1.HostFactsR\x05facts\x12@\n" +
 	"\fcapabilities\x18\x04 \x01(\v2\x1c.dstack.shim.v1.CapabilitiesR\fcapabilities\x12H\n" +
-	"\x12heartbeat_interval\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval\"s\n" +
+	"\x12heartbeat_interval\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval\x12?\n" +
+	"\n" +
+	"components\x18\x06 \x03(\v2\x1f.dstack.shim.v1.ComponentDigestR\n" +
+	"components\"\x94\x01\n" +
 	"\fCapabilities\x12\x1d\n" +
 	"\n" +
 	"has_images\x18\x01 \x01(\bR\thasImages\x12%\n" +
 	"\x0ehas_privileged\x18\x02 \x01(\bR\rhasPrivileged\x12\x1d\n" +
 	"\n" +
-	"has_mounts\x18\x03 \x01(\bR\thasMounts\"\n" +
+	"has_mounts\x18\x03 \x01(\bR\thasMounts\x12\x1f\n" +
+	"\vhas_upgrade\x18\x04 \x01(\bR\n" +
+	"hasUpgrade\"\n" +
 	"\n" +
 	"\bSyncDone\"\v\n" +
 	"\tHeartbeat\"&\n" +
@@ -1509,13 +2551,20 @@ const file_dstack_shim_v1_shim_service_proto_rawDesc = "" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\"\x10\n" +
-	"\x0eGetHostRequest\"\x92\x01\n" +
+	"\x0eGetHostRequest\"\xd0\x02\n" +
 	"\x0fGetHostResponse\x12/\n" +
 	"\x05facts\x18\x01 \x01(\v2\x19.dstack.shim.v1.HostFactsR\x05facts\x12\x17\n" +
 	"\ashim_id\x18\x02 \x01(\tR\x06shimId\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x1f\n" +
 	"\vhas_session\x18\x04 \x01(\bR\n" +
-	"hasSession\"\x12\n" +
+	"hasSession\x121\n" +
+	"\x05drain\x18\x05 \x01(\v2\x1b.dstack.shim.v1.DrainStatusR\x05drain\x12?\n" +
+	"\n" +
+	"components\x18\x06 \x03(\v2\x1f.dstack.shim.v1.ComponentDigestR\n" +
+	"components\x12<\n" +
+	"\aupgrade\x18\a \x01(\v2\x1d.dstack.shim.v1.UpgradeStatusH\x00R\aupgrade\x88\x01\x01B\n" +
+	"\n" +
+	"\b_upgrade\"\x12\n" +
 	"\x10ListTasksRequest\"E\n" +
 	"\x11ListTasksResponse\x120\n" +
 	"\x05tasks\x18\x01 \x03(\v2\x1a.dstack.shim.v1.TaskStatusR\x05tasks\")\n" +
@@ -1528,10 +2577,55 @@ const file_dstack_shim_v1_shim_service_proto_rawDesc = "" +
 	"\vstop_policy\x18\x02 \x01(\v2\x1a.dstack.shim.v1.StopPolicyR\n" +
 	"stopPolicy\"G\n" +
 	"\x15TerminateTaskResponse\x12.\n" +
-	"\x04task\x18\x01 \x01(\v2\x1a.dstack.shim.v1.TaskStatusR\x04task\",\n" +
+	"\x04task\x18\x01 \x01(\v2\x1a.dstack.shim.v1.TaskStatusR\x04task\"I\n" +
 	"\x11RemoveTaskRequest\x12\x17\n" +
-	"\atask_id\x18\x01 \x01(\tR\x06taskId\"\x14\n" +
-	"\x12RemoveTaskResponse2\xfa\x03\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x1b\n" +
+	"\tis_forced\x18\x02 \x01(\bR\bisForced\"\x14\n" +
+	"\x12RemoveTaskResponse\"-\n" +
+	"\x12InspectTaskRequest\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\"\xc1\x02\n" +
+	"\x13InspectTaskResponse\x12.\n" +
+	"\x04task\x18\x01 \x01(\v2\x1a.dstack.shim.v1.TaskStatusR\x04task\x12,\n" +
+	"\x04spec\x18\x02 \x01(\v2\x18.dstack.shim.v1.TaskSpecR\x04spec\x121\n" +
+	"\x04stop\x18\x03 \x01(\v2\x18.dstack.shim.v1.StopWishH\x00R\x04stop\x88\x01\x01\x12\x1f\n" +
+	"\vwas_started\x18\x04 \x01(\bR\n" +
+	"wasStarted\x12\x1f\n" +
+	"\vis_removing\x18\x05 \x01(\bR\n" +
+	"isRemoving\x12%\n" +
+	"\x0econtainer_json\x18\x06 \x01(\tR\rcontainerJson\x12'\n" +
+	"\x0fcontainer_error\x18\a \x01(\tR\x0econtainerErrorB\a\n" +
+	"\x05_stop\"\xb7\x01\n" +
+	"\bStopWish\x12/\n" +
+	"\x05grace\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05grace\x12=\n" +
+	"\frequest_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\vrequestTime\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12!\n" +
+	"\fis_signalled\x18\x04 \x01(\bR\visSignalled\"\x7f\n" +
+	"\x12TailTaskLogRequest\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\x123\n" +
+	"\x06source\x18\x02 \x01(\x0e2\x1b.dstack.common.v1.LogSourceR\x06source\x12\x1b\n" +
+	"\tmax_bytes\x18\x03 \x01(\rR\bmaxBytes\"L\n" +
+	"\x13TailTaskLogResponse\x125\n" +
+	"\arecords\x18\x01 \x03(\v2\x1b.dstack.common.v1.LogRecordR\arecords\",\n" +
+	"\x11GetPullLogRequest\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\"(\n" +
+	"\x12GetPullLogResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"\x13\n" +
+	"\x11DumpLedgerRequest\"K\n" +
+	"\x12DumpLedgerResponse\x125\n" +
+	"\aentries\x18\x01 \x03(\v2\x1b.dstack.shim.v1.LedgerEntryR\aentries\"G\n" +
+	"\vLedgerEntry\x12\x1f\n" +
+	"\vresource_id\x18\x01 \x01(\tR\n" +
+	"resourceId\x12\x17\n" +
+	"\atask_id\x18\x02 \x01(\tR\x06taskId\"\x14\n" +
+	"\x12RefreshHostRequest\"F\n" +
+	"\x13RefreshHostResponse\x12/\n" +
+	"\x05facts\x18\x01 \x01(\v2\x19.dstack.shim.v1.HostFactsR\x05facts\"J\n" +
+	"\x0fSetDrainRequest\x12\x1f\n" +
+	"\vis_draining\x18\x01 \x01(\bR\n" +
+	"isDraining\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"E\n" +
+	"\x10SetDrainResponse\x121\n" +
+	"\x05drain\x18\x01 \x01(\v2\x1b.dstack.shim.v1.DrainStatusR\x05drain2\xfb\a\n" +
 	"\vShimService\x12N\n" +
 	"\aSession\x12\x1e.dstack.shim.v1.SessionRequest\x1a\x1f.dstack.shim.v1.SessionResponse(\x010\x01\x12J\n" +
 	"\aGetHost\x12\x1e.dstack.shim.v1.GetHostRequest\x1a\x1f.dstack.shim.v1.GetHostResponse\x12P\n" +
@@ -1539,7 +2633,15 @@ const file_dstack_shim_v1_shim_service_proto_rawDesc = "" +
 	"\aGetTask\x12\x1e.dstack.shim.v1.GetTaskRequest\x1a\x1f.dstack.shim.v1.GetTaskResponse\x12\\\n" +
 	"\rTerminateTask\x12$.dstack.shim.v1.TerminateTaskRequest\x1a%.dstack.shim.v1.TerminateTaskResponse\x12S\n" +
 	"\n" +
-	"RemoveTask\x12!.dstack.shim.v1.RemoveTaskRequest\x1a\".dstack.shim.v1.RemoveTaskResponseB\xaf\x01\n" +
+	"RemoveTask\x12!.dstack.shim.v1.RemoveTaskRequest\x1a\".dstack.shim.v1.RemoveTaskResponse\x12V\n" +
+	"\vInspectTask\x12\".dstack.shim.v1.InspectTaskRequest\x1a#.dstack.shim.v1.InspectTaskResponse\x12V\n" +
+	"\vTailTaskLog\x12\".dstack.shim.v1.TailTaskLogRequest\x1a#.dstack.shim.v1.TailTaskLogResponse\x12S\n" +
+	"\n" +
+	"GetPullLog\x12!.dstack.shim.v1.GetPullLogRequest\x1a\".dstack.shim.v1.GetPullLogResponse\x12S\n" +
+	"\n" +
+	"DumpLedger\x12!.dstack.shim.v1.DumpLedgerRequest\x1a\".dstack.shim.v1.DumpLedgerResponse\x12V\n" +
+	"\vRefreshHost\x12\".dstack.shim.v1.RefreshHostRequest\x1a#.dstack.shim.v1.RefreshHostResponse\x12M\n" +
+	"\bSetDrain\x12\x1f.dstack.shim.v1.SetDrainRequest\x1a .dstack.shim.v1.SetDrainResponseB\xaf\x01\n" +
 	"\x12com.dstack.shim.v1B\x10ShimServiceProtoP\x01Z-dstack.ai/dstack/gen/go/dstack/shim/v1;shimv1\xa2\x02\x03DSX\xaa\x02\x0eDstack.Shim.V1\xca\x02\x0eDstack\\Shim\\V1\xe2\x02\x1aDstack\\Shim\\V1\\GPBMetadata\xea\x02\x10Dstack::Shim::V1b\x06proto3"
 
 var (
@@ -1554,79 +2656,135 @@ func file_dstack_shim_v1_shim_service_proto_rawDescGZIP() []byte {
 	return file_dstack_shim_v1_shim_service_proto_rawDescData
 }
 
-var file_dstack_shim_v1_shim_service_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_dstack_shim_v1_shim_service_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_dstack_shim_v1_shim_service_proto_goTypes = []any{
 	(*SessionRequest)(nil),        // 0: dstack.shim.v1.SessionRequest
 	(*ServerHello)(nil),           // 1: dstack.shim.v1.ServerHello
 	(*SubmitTaskCommand)(nil),     // 2: dstack.shim.v1.SubmitTaskCommand
 	(*TerminateTaskCommand)(nil),  // 3: dstack.shim.v1.TerminateTaskCommand
 	(*RemoveTaskCommand)(nil),     // 4: dstack.shim.v1.RemoveTaskCommand
-	(*AckTaskCommand)(nil),        // 5: dstack.shim.v1.AckTaskCommand
-	(*SessionResponse)(nil),       // 6: dstack.shim.v1.SessionResponse
-	(*ShimHello)(nil),             // 7: dstack.shim.v1.ShimHello
-	(*Capabilities)(nil),          // 8: dstack.shim.v1.Capabilities
-	(*SyncDone)(nil),              // 9: dstack.shim.v1.SyncDone
-	(*Heartbeat)(nil),             // 10: dstack.shim.v1.Heartbeat
-	(*TaskRemoved)(nil),           // 11: dstack.shim.v1.TaskRemoved
-	(*CommandFailed)(nil),         // 12: dstack.shim.v1.CommandFailed
-	(*GetHostRequest)(nil),        // 13: dstack.shim.v1.GetHostRequest
-	(*GetHostResponse)(nil),       // 14: dstack.shim.v1.GetHostResponse
-	(*ListTasksRequest)(nil),      // 15: dstack.shim.v1.ListTasksRequest
-	(*ListTasksResponse)(nil),     // 16: dstack.shim.v1.ListTasksResponse
-	(*GetTaskRequest)(nil),        // 17: dstack.shim.v1.GetTaskRequest
-	(*GetTaskResponse)(nil),       // 18: dstack.shim.v1.GetTaskResponse
-	(*TerminateTaskRequest)(nil),  // 19: dstack.shim.v1.TerminateTaskRequest
-	(*TerminateTaskResponse)(nil), // 20: dstack.shim.v1.TerminateTaskResponse
-	(*RemoveTaskRequest)(nil),     // 21: dstack.shim.v1.RemoveTaskRequest
-	(*RemoveTaskResponse)(nil),    // 22: dstack.shim.v1.RemoveTaskResponse
-	(*TaskSpec)(nil),              // 23: dstack.shim.v1.TaskSpec
-	(*StopPolicy)(nil),            // 24: dstack.shim.v1.StopPolicy
-	(*TaskStatus)(nil),            // 25: dstack.shim.v1.TaskStatus
-	(*HostFacts)(nil),             // 26: dstack.shim.v1.HostFacts
-	(*HostMetrics)(nil),           // 27: dstack.shim.v1.HostMetrics
-	(*durationpb.Duration)(nil),   // 28: google.protobuf.Duration
+	(*DrainCommand)(nil),          // 5: dstack.shim.v1.DrainCommand
+	(*DrainStatus)(nil),           // 6: dstack.shim.v1.DrainStatus
+	(*AckTaskCommand)(nil),        // 7: dstack.shim.v1.AckTaskCommand
+	(*SessionResponse)(nil),       // 8: dstack.shim.v1.SessionResponse
+	(*ShimHello)(nil),             // 9: dstack.shim.v1.ShimHello
+	(*Capabilities)(nil),          // 10: dstack.shim.v1.Capabilities
+	(*SyncDone)(nil),              // 11: dstack.shim.v1.SyncDone
+	(*Heartbeat)(nil),             // 12: dstack.shim.v1.Heartbeat
+	(*TaskRemoved)(nil),           // 13: dstack.shim.v1.TaskRemoved
+	(*CommandFailed)(nil),         // 14: dstack.shim.v1.CommandFailed
+	(*GetHostRequest)(nil),        // 15: dstack.shim.v1.GetHostRequest
+	(*GetHostResponse)(nil),       // 16: dstack.shim.v1.GetHostResponse
+	(*ListTasksRequest)(nil),      // 17: dstack.shim.v1.ListTasksRequest
+	(*ListTasksResponse)(nil),     // 18: dstack.shim.v1.ListTasksResponse
+	(*GetTaskRequest)(nil),        // 19: dstack.shim.v1.GetTaskRequest
+	(*GetTaskResponse)(nil),       // 20: dstack.shim.v1.GetTaskResponse
+	(*TerminateTaskRequest)(nil),  // 21: dstack.shim.v1.TerminateTaskRequest
+	(*TerminateTaskResponse)(nil), // 22: dstack.shim.v1.TerminateTaskResponse
+	(*RemoveTaskRequest)(nil),     // 23: dstack.shim.v1.RemoveTaskRequest
+	(*RemoveTaskResponse)(nil),    // 24: dstack.shim.v1.RemoveTaskResponse
+	(*InspectTaskRequest)(nil),    // 25: dstack.shim.v1.InspectTaskRequest
+	(*InspectTaskResponse)(nil),   // 26: dstack.shim.v1.InspectTaskResponse
+	(*StopWish)(nil),              // 27: dstack.shim.v1.StopWish
+	(*TailTaskLogRequest)(nil),    // 28: dstack.shim.v1.TailTaskLogRequest
+	(*TailTaskLogResponse)(nil),   // 29: dstack.shim.v1.TailTaskLogResponse
+	(*GetPullLogRequest)(nil),     // 30: dstack.shim.v1.GetPullLogRequest
+	(*GetPullLogResponse)(nil),    // 31: dstack.shim.v1.GetPullLogResponse
+	(*DumpLedgerRequest)(nil),     // 32: dstack.shim.v1.DumpLedgerRequest
+	(*DumpLedgerResponse)(nil),    // 33: dstack.shim.v1.DumpLedgerResponse
+	(*LedgerEntry)(nil),           // 34: dstack.shim.v1.LedgerEntry
+	(*RefreshHostRequest)(nil),    // 35: dstack.shim.v1.RefreshHostRequest
+	(*RefreshHostResponse)(nil),   // 36: dstack.shim.v1.RefreshHostResponse
+	(*SetDrainRequest)(nil),       // 37: dstack.shim.v1.SetDrainRequest
+	(*SetDrainResponse)(nil),      // 38: dstack.shim.v1.SetDrainResponse
+	(*ComponentChunk)(nil),        // 39: dstack.shim.v1.ComponentChunk
+	(*ActivateCommand)(nil),       // 40: dstack.shim.v1.ActivateCommand
+	(*TaskSpec)(nil),              // 41: dstack.shim.v1.TaskSpec
+	(*StopPolicy)(nil),            // 42: dstack.shim.v1.StopPolicy
+	(*TaskStatus)(nil),            // 43: dstack.shim.v1.TaskStatus
+	(*HostFacts)(nil),             // 44: dstack.shim.v1.HostFacts
+	(*HostMetrics)(nil),           // 45: dstack.shim.v1.HostMetrics
+	(*ComponentStatus)(nil),       // 46: dstack.shim.v1.ComponentStatus
+	(*UpgradeStatus)(nil),         // 47: dstack.shim.v1.UpgradeStatus
+	(*durationpb.Duration)(nil),   // 48: google.protobuf.Duration
+	(*ComponentDigest)(nil),       // 49: dstack.shim.v1.ComponentDigest
+	(*timestamppb.Timestamp)(nil), // 50: google.protobuf.Timestamp
+	(v1.LogSource)(0),             // 51: dstack.common.v1.LogSource
+	(*v1.LogRecord)(nil),          // 52: dstack.common.v1.LogRecord
 }
 var file_dstack_shim_v1_shim_service_proto_depIdxs = []int32{
 	1,  // 0: dstack.shim.v1.SessionRequest.hello:type_name -> dstack.shim.v1.ServerHello
 	2,  // 1: dstack.shim.v1.SessionRequest.submit_task:type_name -> dstack.shim.v1.SubmitTaskCommand
 	3,  // 2: dstack.shim.v1.SessionRequest.terminate_task:type_name -> dstack.shim.v1.TerminateTaskCommand
 	4,  // 3: dstack.shim.v1.SessionRequest.remove_task:type_name -> dstack.shim.v1.RemoveTaskCommand
-	5,  // 4: dstack.shim.v1.SessionRequest.ack_task:type_name -> dstack.shim.v1.AckTaskCommand
-	23, // 5: dstack.shim.v1.SubmitTaskCommand.spec:type_name -> dstack.shim.v1.TaskSpec
-	24, // 6: dstack.shim.v1.TerminateTaskCommand.stop_policy:type_name -> dstack.shim.v1.StopPolicy
-	7,  // 7: dstack.shim.v1.SessionResponse.hello:type_name -> dstack.shim.v1.ShimHello
-	25, // 8: dstack.shim.v1.SessionResponse.task_status:type_name -> dstack.shim.v1.TaskStatus
-	11, // 9: dstack.shim.v1.SessionResponse.task_removed:type_name -> dstack.shim.v1.TaskRemoved
-	9,  // 10: dstack.shim.v1.SessionResponse.sync_done:type_name -> dstack.shim.v1.SyncDone
-	26, // 11: dstack.shim.v1.SessionResponse.host_facts:type_name -> dstack.shim.v1.HostFacts
-	27, // 12: dstack.shim.v1.SessionResponse.host_metrics:type_name -> dstack.shim.v1.HostMetrics
-	12, // 13: dstack.shim.v1.SessionResponse.command_failed:type_name -> dstack.shim.v1.CommandFailed
-	10, // 14: dstack.shim.v1.SessionResponse.heartbeat:type_name -> dstack.shim.v1.Heartbeat
-	26, // 15: dstack.shim.v1.ShimHello.facts:type_name -> dstack.shim.v1.HostFacts
-	8,  // 16: dstack.shim.v1.ShimHello.capabilities:type_name -> dstack.shim.v1.Capabilities
-	28, // 17: dstack.shim.v1.ShimHello.heartbeat_interval:type_name -> google.protobuf.Duration
-	26, // 18: dstack.shim.v1.GetHostResponse.facts:type_name -> dstack.shim.v1.HostFacts
-	25, // 19: dstack.shim.v1.ListTasksResponse.tasks:type_name -> dstack.shim.v1.TaskStatus
-	25, // 20: dstack.shim.v1.GetTaskResponse.task:type_name -> dstack.shim.v1.TaskStatus
-	24, // 21: dstack.shim.v1.TerminateTaskRequest.stop_policy:type_name -> dstack.shim.v1.StopPolicy
-	25, // 22: dstack.shim.v1.TerminateTaskResponse.task:type_name -> dstack.shim.v1.TaskStatus
-	0,  // 23: dstack.shim.v1.ShimService.Session:input_type -> dstack.shim.v1.SessionRequest
-	13, // 24: dstack.shim.v1.ShimService.GetHost:input_type -> dstack.shim.v1.GetHostRequest
-	15, // 25: dstack.shim.v1.ShimService.ListTasks:input_type -> dstack.shim.v1.ListTasksRequest
-	17, // 26: dstack.shim.v1.ShimService.GetTask:input_type -> dstack.shim.v1.GetTaskRequest
-	19, // 27: dstack.shim.v1.ShimService.TerminateTask:input_type -> dstack.shim.v1.TerminateTaskRequest
-	21, // 28: dstack.shim.v1.ShimService.RemoveTask:input_type -> dstack.shim.v1.RemoveTaskRequest
-	6,  // 29: dstack.shim.v1.ShimService.Session:output_type -> dstack.shim.v1.SessionResponse
-	14, // 30: dstack.shim.v1.ShimService.GetHost:output_type -> dstack.shim.v1.GetHostResponse
-	16, // 31: dstack.shim.v1.ShimService.ListTasks:output_type -> dstack.shim.v1.ListTasksResponse
-	18, // 32: dstack.shim.v1.ShimService.GetTask:output_type -> dstack.shim.v1.GetTaskResponse
-	20, // 33: dstack.shim.v1.ShimService.TerminateTask:output_type -> dstack.shim.v1.TerminateTaskResponse
-	22, // 34: dstack.shim.v1.ShimService.RemoveTask:output_type -> dstack.shim.v1.RemoveTaskResponse
-	29, // [29:35] is the sub-list for method output_type
-	23, // [23:29] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	7,  // 4: dstack.shim.v1.SessionRequest.ack_task:type_name -> dstack.shim.v1.AckTaskCommand
+	5,  // 5: dstack.shim.v1.SessionRequest.drain:type_name -> dstack.shim.v1.DrainCommand
+	39, // 6: dstack.shim.v1.SessionRequest.component_chunk:type_name -> dstack.shim.v1.ComponentChunk
+	40, // 7: dstack.shim.v1.SessionRequest.activate:type_name -> dstack.shim.v1.ActivateCommand
+	41, // 8: dstack.shim.v1.SubmitTaskCommand.spec:type_name -> dstack.shim.v1.TaskSpec
+	42, // 9: dstack.shim.v1.TerminateTaskCommand.stop_policy:type_name -> dstack.shim.v1.StopPolicy
+	9,  // 10: dstack.shim.v1.SessionResponse.hello:type_name -> dstack.shim.v1.ShimHello
+	43, // 11: dstack.shim.v1.SessionResponse.task_status:type_name -> dstack.shim.v1.TaskStatus
+	13, // 12: dstack.shim.v1.SessionResponse.task_removed:type_name -> dstack.shim.v1.TaskRemoved
+	11, // 13: dstack.shim.v1.SessionResponse.sync_done:type_name -> dstack.shim.v1.SyncDone
+	44, // 14: dstack.shim.v1.SessionResponse.host_facts:type_name -> dstack.shim.v1.HostFacts
+	45, // 15: dstack.shim.v1.SessionResponse.host_metrics:type_name -> dstack.shim.v1.HostMetrics
+	14, // 16: dstack.shim.v1.SessionResponse.command_failed:type_name -> dstack.shim.v1.CommandFailed
+	12, // 17: dstack.shim.v1.SessionResponse.heartbeat:type_name -> dstack.shim.v1.Heartbeat
+	6,  // 18: dstack.shim.v1.SessionResponse.drain_status:type_name -> dstack.shim.v1.DrainStatus
+	46, // 19: dstack.shim.v1.SessionResponse.component_status:type_name -> dstack.shim.v1.ComponentStatus
+	47, // 20: dstack.shim.v1.SessionResponse.upgrade_status:type_name -> dstack.shim.v1.UpgradeStatus
+	44, // 21: dstack.shim.v1.ShimHello.facts:type_name -> dstack.shim.v1.HostFacts
+	10, // 22: dstack.shim.v1.ShimHello.capabilities:type_name -> dstack.shim.v1.Capabilities
+	48, // 23: dstack.shim.v1.ShimHello.heartbeat_interval:type_name -> google.protobuf.Duration
+	49, // 24: dstack.shim.v1.ShimHello.components:type_name -> dstack.shim.v1.ComponentDigest
+	44, // 25: dstack.shim.v1.GetHostResponse.facts:type_name -> dstack.shim.v1.HostFacts
+	6,  // 26: dstack.shim.v1.GetHostResponse.drain:type_name -> dstack.shim.v1.DrainStatus
+	49, // 27: dstack.shim.v1.GetHostResponse.components:type_name -> dstack.shim.v1.ComponentDigest
+	47, // 28: dstack.shim.v1.GetHostResponse.upgrade:type_name -> dstack.shim.v1.UpgradeStatus
+	43, // 29: dstack.shim.v1.ListTasksResponse.tasks:type_name -> dstack.shim.v1.TaskStatus
+	43, // 30: dstack.shim.v1.GetTaskResponse.task:type_name -> dstack.shim.v1.TaskStatus
+	42, // 31: dstack.shim.v1.TerminateTaskRequest.stop_policy:type_name -> dstack.shim.v1.StopPolicy
+	43, // 32: dstack.shim.v1.TerminateTaskResponse.task:type_name -> dstack.shim.v1.TaskStatus
+	43, // 33: dstack.shim.v1.InspectTaskResponse.task:type_name -> dstack.shim.v1.TaskStatus
+	41, // 34: dstack.shim.v1.InspectTaskResponse.spec:type_name -> dstack.shim.v1.TaskSpec
+	27, // 35: dstack.shim.v1.InspectTaskResponse.stop:type_name -> dstack.shim.v1.StopWish
+	48, // 36: dstack.shim.v1.StopWish.grace:type_name -> google.protobuf.Duration
+	50, // 37: dstack.shim.v1.StopWish.request_time:type_name -> google.protobuf.Timestamp
+	51, // 38: dstack.shim.v1.TailTaskLogRequest.source:type_name -> dstack.common.v1.LogSource
+	52, // 39: dstack.shim.v1.TailTaskLogResponse.records:type_name -> dstack.common.v1.LogRecord
+	34, // 40: dstack.shim.v1.DumpLedgerResponse.entries:type_name -> dstack.shim.v1.LedgerEntry
+	44, // 41: dstack.shim.v1.RefreshHostResponse.facts:type_name -> dstack.shim.v1.HostFacts
+	6,  // 42: dstack.shim.v1.SetDrainResponse.drain:type_name -> dstack.shim.v1.DrainStatus
+	0,  // 43: dstack.shim.v1.ShimService.Session:input_type -> dstack.shim.v1.SessionRequest
+	15, // 44: dstack.shim.v1.ShimService.GetHost:input_type -> dstack.shim.v1.GetHostRequest
+	17, // 45: dstack.shim.v1.ShimService.ListTasks:input_type -> dstack.shim.v1.ListTasksRequest
+	19, // 46: dstack.shim.v1.ShimService.GetTask:input_type -> dstack.shim.v1.GetTaskRequest
+	21, // 47: dstack.shim.v1.ShimService.TerminateTask:input_type -> dstack.shim.v1.TerminateTaskRequest
+	23, // 48: dstack.shim.v1.ShimService.RemoveTask:input_type -> dstack.shim.v1.RemoveTaskRequest
+	25, // 49: dstack.shim.v1.ShimService.InspectTask:input_type -> dstack.shim.v1.InspectTaskRequest
+	28, // 50: dstack.shim.v1.ShimService.TailTaskLog:input_type -> dstack.shim.v1.TailTaskLogRequest
+	30, // 51: dstack.shim.v1.ShimService.GetPullLog:input_type -> dstack.shim.v1.GetPullLogRequest
+	32, // 52: dstack.shim.v1.ShimService.DumpLedger:input_type -> dstack.shim.v1.DumpLedgerRequest
+	35, // 53: dstack.shim.v1.ShimService.RefreshHost:input_type -> dstack.shim.v1.RefreshHostRequest
+	37, // 54: dstack.shim.v1.ShimService.SetDrain:input_type -> dstack.shim.v1.SetDrainRequest
+	8,  // 55: dstack.shim.v1.ShimService.Session:output_type -> dstack.shim.v1.SessionResponse
+	16, // 56: dstack.shim.v1.ShimService.GetHost:output_type -> dstack.shim.v1.GetHostResponse
+	18, // 57: dstack.shim.v1.ShimService.ListTasks:output_type -> dstack.shim.v1.ListTasksResponse
+	20, // 58: dstack.shim.v1.ShimService.GetTask:output_type -> dstack.shim.v1.GetTaskResponse
+	22, // 59: dstack.shim.v1.ShimService.TerminateTask:output_type -> dstack.shim.v1.TerminateTaskResponse
+	24, // 60: dstack.shim.v1.ShimService.RemoveTask:output_type -> dstack.shim.v1.RemoveTaskResponse
+	26, // 61: dstack.shim.v1.ShimService.InspectTask:output_type -> dstack.shim.v1.InspectTaskResponse
+	29, // 62: dstack.shim.v1.ShimService.TailTaskLog:output_type -> dstack.shim.v1.TailTaskLogResponse
+	31, // 63: dstack.shim.v1.ShimService.GetPullLog:output_type -> dstack.shim.v1.GetPullLogResponse
+	33, // 64: dstack.shim.v1.ShimService.DumpLedger:output_type -> dstack.shim.v1.DumpLedgerResponse
+	36, // 65: dstack.shim.v1.ShimService.RefreshHost:output_type -> dstack.shim.v1.RefreshHostResponse
+	38, // 66: dstack.shim.v1.ShimService.SetDrain:output_type -> dstack.shim.v1.SetDrainResponse
+	55, // [55:67] is the sub-list for method output_type
+	43, // [43:55] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_dstack_shim_v1_shim_service_proto_init() }
@@ -1636,14 +2794,18 @@ func file_dstack_shim_v1_shim_service_proto_init() {
 	}
 	file_dstack_shim_v1_host_proto_init()
 	file_dstack_shim_v1_task_proto_init()
+	file_dstack_shim_v1_upgrade_proto_init()
 	file_dstack_shim_v1_shim_service_proto_msgTypes[0].OneofWrappers = []any{
 		(*SessionRequest_Hello)(nil),
 		(*SessionRequest_SubmitTask)(nil),
 		(*SessionRequest_TerminateTask)(nil),
 		(*SessionRequest_RemoveTask)(nil),
 		(*SessionRequest_AckTask)(nil),
+		(*SessionRequest_Drain)(nil),
+		(*SessionRequest_ComponentChunk)(nil),
+		(*SessionRequest_Activate)(nil),
 	}
-	file_dstack_shim_v1_shim_service_proto_msgTypes[6].OneofWrappers = []any{
+	file_dstack_shim_v1_shim_service_proto_msgTypes[8].OneofWrappers = []any{
 		(*SessionResponse_Hello)(nil),
 		(*SessionResponse_TaskStatus)(nil),
 		(*SessionResponse_TaskRemoved)(nil),
@@ -1652,14 +2814,19 @@ func file_dstack_shim_v1_shim_service_proto_init() {
 		(*SessionResponse_HostMetrics)(nil),
 		(*SessionResponse_CommandFailed)(nil),
 		(*SessionResponse_Heartbeat)(nil),
+		(*SessionResponse_DrainStatus)(nil),
+		(*SessionResponse_ComponentStatus)(nil),
+		(*SessionResponse_UpgradeStatus)(nil),
 	}
+	file_dstack_shim_v1_shim_service_proto_msgTypes[16].OneofWrappers = []any{}
+	file_dstack_shim_v1_shim_service_proto_msgTypes[26].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dstack_shim_v1_shim_service_proto_rawDesc), len(file_dstack_shim_v1_shim_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,12 @@ const (
 	ShimService_GetTask_FullMethodName       = "/dstack.shim.v1.ShimService/GetTask"
 	ShimService_TerminateTask_FullMethodName = "/dstack.shim.v1.ShimService/TerminateTask"
 	ShimService_RemoveTask_FullMethodName    = "/dstack.shim.v1.ShimService/RemoveTask"
+	ShimService_InspectTask_FullMethodName   = "/dstack.shim.v1.ShimService/InspectTask"
+	ShimService_TailTaskLog_FullMethodName   = "/dstack.shim.v1.ShimService/TailTaskLog"
+	ShimService_GetPullLog_FullMethodName    = "/dstack.shim.v1.ShimService/GetPullLog"
+	ShimService_DumpLedger_FullMethodName    = "/dstack.shim.v1.ShimService/DumpLedger"
+	ShimService_RefreshHost_FullMethodName   = "/dstack.shim.v1.ShimService/RefreshHost"
+	ShimService_SetDrain_FullMethodName      = "/dstack.shim.v1.ShimService/SetDrain"
 )
 
 // ShimServiceClient is the client API for ShimService service.
@@ -48,8 +54,24 @@ type ShimServiceClient interface {
 	GetTask(ctx context.Context, in *GetTaskRequest, opts ...grpc.CallOption) (*GetTaskResponse, error)
 	// Ends a task: signal, grace, kill. Returns once the wish is in the journal. Idempotent. NOT_FOUND/TASK_NOT_FOUND.
 	TerminateTask(ctx context.Context, in *TerminateTaskRequest, opts ...grpc.CallOption) (*TerminateTaskResponse, error)
-	// Removes the container, the task directory and the record. Idempotent; FAILED_PRECONDITION/INVALID_STATE unless the task is TERMINATED.
+	// Removes the container, the task directory and the record. Idempotent: OK when there is no such task. FAILED_PRECONDITION/INVALID_STATE
+	// unless the task is TERMINATED or is_forced is set.
 	RemoveTask(ctx context.Context, in *RemoveTaskRequest, opts ...grpc.CallOption) (*RemoveTaskResponse, error)
+	// All that is known about one task: record, wishes, and the container as the runtime sees it. Secrets are left out. Read only.
+	// NOT_FOUND/TASK_NOT_FOUND. A runtime that does not answer leaves container_json empty and says so in container_error.
+	InspectTask(ctx context.Context, in *InspectTaskRequest, opts ...grpc.CallOption) (*InspectTaskResponse, error)
+	// The end of a task's output as it lies in its spool on this host; what the server has acknowledged may be gone from it. Read only,
+	// disturbs no session. NOT_FOUND/TASK_NOT_FOUND, INVALID_ARGUMENT/INVALID_FIELDS for an unknown source or more than 1 MiB.
+	TailTaskLog(ctx context.Context, in *TailTaskLogRequest, opts ...grpc.CallOption) (*TailTaskLogResponse, error)
+	// What the engine told during the pull of a task's image, newest part. Empty when nothing was pulled. NOT_FOUND/TASK_NOT_FOUND.
+	GetPullLog(ctx context.Context, in *GetPullLogRequest, opts ...grpc.CallOption) (*GetPullLogResponse, error)
+	// Which task holds which accelerator of the host. Read only.
+	DumpLedger(ctx context.Context, in *DumpLedgerRequest, opts ...grpc.CallOption) (*DumpLedgerResponse, error)
+	// Reads the facts of the host again now; a change is told to the server as usual.
+	RefreshHost(ctx context.Context, in *RefreshHostRequest, opts ...grpc.CallOption) (*RefreshHostResponse, error)
+	// Sets or lifts the drain: a drained host refuses new tasks with FAILED_PRECONDITION/HOST_DRAINING, and its tasks go on. Kept over
+	// restarts. Idempotent. INVALID_ARGUMENT/INVALID_FIELDS for a drain without a reason or with one above 256 bytes.
+	SetDrain(ctx context.Context, in *SetDrainRequest, opts ...grpc.CallOption) (*SetDrainResponse, error)
 }
 
 type shimServiceClient struct {
@@ -123,6 +145,66 @@ func (c *shimServiceClient) RemoveTask(ctx context.Context, in *RemoveTaskReques
 	return out, nil
 }
 
+func (c *shimServiceClient) InspectTask(ctx context.Context, in *InspectTaskRequest, opts ...grpc.CallOption) (*InspectTaskResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(InspectTaskResponse)
+	err := c.cc.Invoke(ctx, ShimService_InspectTask_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *shimServiceClient) TailTaskLog(ctx context.Context, in *TailTaskLogRequest, opts ...grpc.CallOption) (*TailTaskLogResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TailTaskLogResponse)
+	err := c.cc.Invoke(ctx, ShimService_TailTaskLog_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *shimServiceClient) GetPullLog(ctx context.Context, in *GetPullLogRequest, opts ...grpc.CallOption) (*GetPullLogResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetPullLogResponse)
+	err := c.cc.Invoke(ctx, ShimService_GetPullLog_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *shimServiceClient) DumpLedger(ctx context.Context, in *DumpLedgerRequest, opts ...grpc.CallOption) (*DumpLedgerResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DumpLedgerResponse)
+	err := c.cc.Invoke(ctx, ShimService_DumpLedger_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *shimServiceClient) RefreshHost(ctx context.Context, in *RefreshHostRequest, opts ...grpc.CallOption) (*RefreshHostResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RefreshHostResponse)
+	err := c.cc.Invoke(ctx, ShimService_RefreshHost_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *shimServiceClient) SetDrain(ctx context.Context, in *SetDrainRequest, opts ...grpc.CallOption) (*SetDrainResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetDrainResponse)
+	err := c.cc.Invoke(ctx, ShimService_SetDrain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ShimServiceServer is the server API for ShimService service.
 // All implementations must embed UnimplementedShimServiceServer
 // for forward compatibility.
@@ -142,8 +224,24 @@ type ShimServiceServer interface {
 	GetTask(context.Context, *GetTaskRequest) (*GetTaskResponse, error)
 	// Ends a task: signal, grace, kill. Returns once the wish is in the journal. Idempotent. NOT_FOUND/TASK_NOT_FOUND.
 	TerminateTask(context.Context, *TerminateTaskRequest) (*TerminateTaskResponse, error)
-	// Removes the container, the task directory and the record. Idempotent; FAILED_PRECONDITION/INVALID_STATE unless the task is TERMINATED.
+	// Removes the container, the task directory and the record. Idempotent: OK when there is no such task. FAILED_PRECONDITION/INVALID_STATE
+	// unless the task is TERMINATED or is_forced is set.
 	RemoveTask(context.Context, *RemoveTaskRequest) (*RemoveTaskResponse, error)
+	// All that is known about one task: record, wishes, and the container as the runtime sees it. Secrets are left out. Read only.
+	// NOT_FOUND/TASK_NOT_FOUND. A runtime that does not answer leaves container_json empty and says so in container_error.
+	InspectTask(context.Context, *InspectTaskRequest) (*InspectTaskResponse, error)
+	// The end of a task's output as it lies in its spool on this host; what the server has acknowledged may be gone from it. Read only,
+	// disturbs no session. NOT_FOUND/TASK_NOT_FOUND, INVALID_ARGUMENT/INVALID_FIELDS for an unknown source or more than 1 MiB.
+	TailTaskLog(context.Context, *TailTaskLogRequest) (*TailTaskLogResponse, error)
+	// What the engine told during the pull of a task's image, newest part. Empty when nothing was pulled. NOT_FOUND/TASK_NOT_FOUND.
+	GetPullLog(context.Context, *GetPullLogRequest) (*GetPullLogResponse, error)
+	// Which task holds which accelerator of the host. Read only.
+	DumpLedger(context.Context, *DumpLedgerRequest) (*DumpLedgerResponse, error)
+	// Reads the facts of the host again now; a change is told to the server as usual.
+	RefreshHost(context.Context, *RefreshHostRequest) (*RefreshHostResponse, error)
+	// Sets or lifts the drain: a drained host refuses new tasks with FAILED_PRECONDITION/HOST_DRAINING, and its tasks go on. Kept over
+	// restarts. Idempotent. INVALID_ARGUMENT/INVALID_FIELDS for a drain without a reason or with one above 256 bytes.
+	SetDrain(context.Context, *SetDrainRequest) (*SetDrainResponse, error)
 	mustEmbedUnimplementedShimServiceServer()
 }
 
@@ -171,6 +269,24 @@ func (UnimplementedShimServiceServer) TerminateTask(context.Context, *TerminateT
 }
 func (UnimplementedShimServiceServer) RemoveTask(context.Context, *RemoveTaskRequest) (*RemoveTaskResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RemoveTask not implemented")
+}
+func (UnimplementedShimServiceServer) InspectTask(context.Context, *InspectTaskRequest) (*InspectTaskResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method InspectTask not implemented")
+}
+func (UnimplementedShimServiceServer) TailTaskLog(context.Context, *TailTaskLogRequest) (*TailTaskLogResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TailTaskLog not implemented")
+}
+func (UnimplementedShimServiceServer) GetPullLog(context.Context, *GetPullLogRequest) (*GetPullLogResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetPullLog not implemented")
+}
+func (UnimplementedShimServiceServer) DumpLedger(context.Context, *DumpLedgerRequest) (*DumpLedgerResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DumpLedger not implemented")
+}
+func (UnimplementedShimServiceServer) RefreshHost(context.Context, *RefreshHostRequest) (*RefreshHostResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RefreshHost not implemented")
+}
+func (UnimplementedShimServiceServer) SetDrain(context.Context, *SetDrainRequest) (*SetDrainResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetDrain not implemented")
 }
 func (UnimplementedShimServiceServer) mustEmbedUnimplementedShimServiceServer() {}
 func (UnimplementedShimServiceServer) testEmbeddedByValue()                     {}
@@ -290,6 +406,114 @@ func _ShimService_RemoveTask_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ShimService_InspectTask_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(InspectTaskRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ShimServiceServer).InspectTask(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ShimService_InspectTask_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ShimServiceServer).InspectTask(ctx, req.(*InspectTaskRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ShimService_TailTaskLog_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TailTaskLogRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ShimServiceServer).TailTaskLog(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ShimService_TailTaskLog_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ShimServiceServer).TailTaskLog(ctx, req.(*TailTaskLogRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ShimService_GetPullLog_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetPullLogRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ShimServiceServer).GetPullLog(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ShimService_GetPullLog_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ShimServiceServer).GetPullLog(ctx, req.(*GetPullLogRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ShimService_DumpLedger_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DumpLedgerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ShimServiceServer).DumpLedger(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ShimService_DumpLedger_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ShimServiceServer).DumpLedger(ctx, req.(*DumpLedgerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ShimService_RefreshHost_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RefreshHostRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ShimServiceServer).RefreshHost(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ShimService_RefreshHost_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ShimServiceServer).RefreshHost(ctx, req.(*RefreshHostRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ShimService_SetDrain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetDrainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ShimServiceServer).SetDrain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ShimService_SetDrain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ShimServiceServer).SetDrain(ctx, req.(*SetDrainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ShimService_ServiceDesc is the grpc.ServiceDesc for ShimService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -316,6 +540,30 @@ var ShimService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RemoveTask",
 			Handler:    _ShimService_RemoveTask_Handler,
+		},
+		{
+			MethodName: "InspectTask",
+			Handler:    _ShimService_InspectTask_Handler,
+		},
+		{
+			MethodName: "TailTaskLog",
+			Handler:    _ShimService_TailTaskLog_Handler,
+		},
+		{
+			MethodName: "GetPullLog",
+			Handler:    _ShimService_GetPullLog_Handler,
+		},
+		{
+			MethodName: "DumpLedger",
+			Handler:    _ShimService_DumpLedger_Handler,
+		},
+		{
+			MethodName: "RefreshHost",
+			Handler:    _ShimService_RefreshHost_Handler,
+		},
+		{
+			MethodName: "SetDrain",
+			Handler:    _ShimService_SetDrain_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -11,12 +11,15 @@ from google.protobuf import symbol_database as _symbol_database
 _sym_db = _symbol_database.Default()
 
 
+from dstack.common.v1 import log_pb2 as dstack_dot_common_dot_v1_dot_log__pb2
 from dstack.shim.v1 import host_pb2 as dstack_dot_shim_dot_v1_dot_host__pb2
 from dstack.shim.v1 import task_pb2 as dstack_dot_shim_dot_v1_dot_task__pb2
+from dstack.shim.v1 import upgrade_pb2 as dstack_dot_shim_dot_v1_dot_upgrade__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!dstack/shim/v1/shim_service.proto\x12\x0e\x64stack.shim.v1\x1a\x19\x64stack/shim/v1/host.proto\x1a\x19\x64stack/shim/v1/task.proto\x1a\x1egoogle/protobuf/duration.proto\"\xe8\x02\n\x0eSessionRequest\x12\x33\n\x05hello\x18\x01 \x01(\x0b\x32\x1b.dstack.shim.v1.ServerHelloH\x00R\x05hello\x12\x44\n\x0bsubmit_task\x18\x02 \x01(\x0b\x32!.dstack.shim.v1.SubmitTaskCommandH\x00R\nsubmitTask\x12M\n\x0eterminate_task\x18\x03 \x01(\x0b\x32$.dstack.shim.v1.TerminateTaskCommandH\x00R\rterminateTask\x12\x44\n\x0bremove_task\x18\x04 \x01(\x0b\x32!.dstack.shim.v1.RemoveTaskCommandH\x00R\nremoveTask\x12;\n\x08\x61\x63k_task\x18\x05 \x01(\x0b\x32\x1e.dstack.shim.v1.AckTaskCommandH\x00R\x07\x61\x63kTaskB\t\n\x07message\"\x8a\x01\n\x0bServerHello\x12\x1b\n\tserver_id\x18\x01 \x01(\tR\x08serverId\x12\x1d\n\nreplica_id\x18\x02 \x01(\tR\treplicaId\x12\x14\n\x05\x65poch\x18\x03 \x01(\x04R\x05\x65poch\x12)\n\x10protocol_version\x18\x04 \x01(\rR\x0fprotocolVersion\"A\n\x11SubmitTaskCommand\x12,\n\x04spec\x18\x01 \x01(\x0b\x32\x18.dstack.shim.v1.TaskSpecR\x04spec\"\x86\x01\n\x14TerminateTaskCommand\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12;\n\x0bstop_policy\x18\x02 \x01(\x0b\x32\x1a.dstack.shim.v1.StopPolicyR\nstopPolicy\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\",\n\x11RemoveTaskCommand\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\"E\n\x0e\x41\x63kTaskCommand\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12\x1a\n\x08revision\x18\x02 \x01(\x04R\x08revision\"\xa6\x04\n\x0fSessionResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x04R\x08sequence\x12\x31\n\x05hello\x18\x02 \x01(\x0b\x32\x19.dstack.shim.v1.ShimHelloH\x00R\x05hello\x12=\n\x0btask_status\x18\x03 \x01(\x0b\x32\x1a.dstack.shim.v1.TaskStatusH\x00R\ntaskStatus\x12@\n\x0ctask_removed\x18\x04 \x01(\x0b\x32\x1b.dstack.shim.v1.TaskRemovedH\x00R\x0btaskRemoved\x12\x37\n\tsync_done\x18\x05 \x01(\x0b\x32\x18.dstack.shim.v1.SyncDoneH\x00R\x08syncDone\x12:\n\nhost_facts\x18\x06 \x01(\x0b\x32\x19.dstack.shim.v1.HostFactsH\x00R\thostFacts\x12@\n\x0chost_metrics\x18\x07 \x01(\x0b\x32\x1b.dstack.shim.v1.HostMetricsH\x00R\x0bhostMetrics\x12\x46\n\x0e\x63ommand_failed\x18\x08 \x01(\x0b\x32\x1d.dstack.shim.v1.CommandFailedH\x00R\rcommandFailed\x12\x39\n\theartbeat\x18\t \x01(\x0b\x32\x19.dstack.shim.v1.HeartbeatH\x00R\theartbeatB\t\n\x07message\"\x8c\x02\n\tShimHello\x12)\n\x10protocol_version\x18\x01 \x01(\rR\x0fprotocolVersion\x12\x17\n\x07shim_id\x18\x02 \x01(\tR\x06shimId\x12/\n\x05\x66\x61\x63ts\x18\x03 \x01(\x0b\x32\x19.dstack.shim.v1.HostFactsR\x05\x66\x61\x63ts\x12@\n\x0c\x63\x61pabilities\x18\x04 \x01(\x0b\x32\x1c.dstack.shim.v1.CapabilitiesR\x0c\x63\x61pabilities\x12H\n\x12heartbeat_interval\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\x11heartbeatInterval\"s\n\x0c\x43\x61pabilities\x12\x1d\n\nhas_images\x18\x01 \x01(\x08R\thasImages\x12%\n\x0ehas_privileged\x18\x02 \x01(\x08R\rhasPrivileged\x12\x1d\n\nhas_mounts\x18\x03 \x01(\x08R\thasMounts\"\n\n\x08SyncDone\"\x0b\n\tHeartbeat\"&\n\x0bTaskRemoved\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\"Z\n\rCommandFailed\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\"\x10\n\x0eGetHostRequest\"\x92\x01\n\x0fGetHostResponse\x12/\n\x05\x66\x61\x63ts\x18\x01 \x01(\x0b\x32\x19.dstack.shim.v1.HostFactsR\x05\x66\x61\x63ts\x12\x17\n\x07shim_id\x18\x02 \x01(\tR\x06shimId\x12\x14\n\x05\x65poch\x18\x03 \x01(\x04R\x05\x65poch\x12\x1f\n\x0bhas_session\x18\x04 \x01(\x08R\nhasSession\"\x12\n\x10ListTasksRequest\"E\n\x11ListTasksResponse\x12\x30\n\x05tasks\x18\x01 \x03(\x0b\x32\x1a.dstack.shim.v1.TaskStatusR\x05tasks\")\n\x0eGetTaskRequest\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\"A\n\x0fGetTaskResponse\x12.\n\x04task\x18\x01 \x01(\x0b\x32\x1a.dstack.shim.v1.TaskStatusR\x04task\"l\n\x14TerminateTaskRequest\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12;\n\x0bstop_policy\x18\x02 \x01(\x0b\x32\x1a.dstack.shim.v1.StopPolicyR\nstopPolicy\"G\n\x15TerminateTaskResponse\x12.\n\x04task\x18\x01 \x01(\x0b\x32\x1a.dstack.shim.v1.TaskStatusR\x04task\",\n\x11RemoveTaskRequest\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\"\x14\n\x12RemoveTaskResponse2\xfa\x03\n\x0bShimService\x12N\n\x07Session\x12\x1e.dstack.shim.v1.SessionRequest\x1a\x1f.dstack.shim.v1.SessionResponse(\x01\x30\x01\x12J\n\x07GetHost\x12\x1e.dstack.shim.v1.GetHostRequest\x1a\x1f.dstack.shim.v1.GetHostResponse\x12P\n\tListTasks\x12 .dstack.shim.v1.ListTasksRequest\x1a!.dstack.shim.v1.ListTasksResponse\x12J\n\x07GetTask\x12\x1e.dstack.shim.v1.GetTaskRequest\x1a\x1f.dstack.shim.v1.GetTaskResponse\x12\\\n\rTerminateTask\x12$.dstack.shim.v1.TerminateTaskRequest\x1a%.dstack.shim.v1.TerminateTaskResponse\x12S\n\nRemoveTask\x12!.dstack.shim.v1.RemoveTaskRequest\x1a\".dstack.shim.v1.RemoveTaskResponseB\xaf\x01\n\x12\x63om.dstack.shim.v1B\x10ShimServiceProtoP\x01Z-dstack.ai/dstack/gen/go/dstack/shim/v1;shimv1\xa2\x02\x03\x44SX\xaa\x02\x0e\x44stack.Shim.V1\xca\x02\x0e\x44stack\\Shim\\V1\xe2\x02\x1a\x44stack\\Shim\\V1\\GPBMetadata\xea\x02\x10\x44stack::Shim::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!dstack/shim/v1/shim_service.proto\x12\x0e\x64stack.shim.v1\x1a\x1a\x64stack/common/v1/log.proto\x1a\x19\x64stack/shim/v1/host.proto\x1a\x19\x64stack/shim/v1/task.proto\x1a\x1c\x64stack/shim/v1/upgrade.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa8\x04\n\x0eSessionRequest\x12\x33\n\x05hello\x18\x01 \x01(\x0b\x32\x1b.dstack.shim.v1.ServerHelloH\x00R\x05hello\x12\x44\n\x0bsubmit_task\x18\x02 \x01(\x0b\x32!.dstack.shim.v1.SubmitTaskCommandH\x00R\nsubmitTask\x12M\n\x0eterminate_task\x18\x03 \x01(\x0b\x32$.dstack.shim.v1.TerminateTaskCommandH\x00R\rterminateTask\x12\x44\n\x0bremove_task\x18\x04 \x01(\x0b\x32!.dstack.shim.v1.RemoveTaskCommandH\x00R\nremoveTask\x12;\n\x08\x61\x63k_task\x18\x05 \x01(\x0b\x32\x1e.dstack.shim.v1.AckTaskCommandH\x00R\x07\x61\x63kTask\x12\x34\n\x05\x64rain\x18\x06 \x01(\x0b\x32\x1c.dstack.shim.v1.DrainCommandH\x00R\x05\x64rain\x12I\n\x0f\x63omponent_chunk\x18\x07 \x01(\x0b\x32\x1e.dstack.shim.v1.ComponentChunkH\x00R\x0e\x63omponentChunk\x12=\n\x08\x61\x63tivate\x18\x08 \x01(\x0b\x32\x1f.dstack.shim.v1.ActivateCommandH\x00R\x08\x61\x63tivateB\t\n\x07message\"\x8a\x01\n\x0bServerHello\x12\x1b\n\tserver_id\x18\x01 \x01(\tR\x08serverId\x12\x1d\n\nreplica_id\x18\x02 \x01(\tR\treplicaId\x12\x14\n\x05\x65poch\x18\x03 \x01(\x04R\x05\x65poch\x12)\n\x10protocol_version\x18\x04 \x01(\rR\x0fprotocolVersion\"A\n\x11SubmitTaskCommand\x12,\n\x04spec\x18\x01 \x01(\x0b\x32\x18.dstack.shim.v1.TaskSpecR\x04spec\"\x86\x01\n\x14TerminateTaskCommand\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12;\n\x0bstop_policy\x18\x02 \x01(\x0b\x32\x1a.dstack.shim.v1.StopPolicyR\nstopPolicy\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\",\n\x11RemoveTaskCommand\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\"G\n\x0c\x44rainCommand\x12\x1f\n\x0bis_draining\x18\x01 \x01(\x08R\nisDraining\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"e\n\x0b\x44rainStatus\x12\x1f\n\x0bis_draining\x18\x01 \x01(\x08R\nisDraining\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1d\n\nlive_tasks\x18\x03 \x01(\rR\tliveTasks\"E\n\x0e\x41\x63kTaskCommand\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12\x1a\n\x08revision\x18\x02 \x01(\x04R\x08revision\"\xfe\x05\n\x0fSessionResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x04R\x08sequence\x12\x31\n\x05hello\x18\x02 \x01(\x0b\x32\x19.dstack.shim.v1.ShimHelloH\x00R\x05hello\x12=\n\x0btask_status\x18\x03 \x01(\x0b\x32\x1a.dstack.shim.v1.TaskStatusH\x00R\ntaskStatus\x12@\n\x0ctask_removed\x18\x04 \x01(\x0b\x32\x1b.dstack.shim.v1.TaskRemovedH\x00R\x0btaskRemoved\x12\x37\n\tsync_done\x18\x05 \x01(\x0b\x32\x18.dstack.shim.v1.SyncDoneH\x00R\x08syncDone\x12:\n\nhost_facts\x18\x06 \x01(\x0b\x32\x19.dstack.shim.v1.HostFactsH\x00R\thostFacts\x12@\n\x0chost_metrics\x18\x07 \x01(\x0b\x32\x1b.dstack.shim.v1.HostMetricsH\x00R\x0bhostMetrics\x12\x46\n\x0e\x63ommand_failed\x18\x08 \x01(\x0b\x32\x1d.dstack.shim.v1.CommandFailedH\x00R\rcommandFailed\x12\x39\n\theartbeat\x18\t \x01(\x0b\x32\x19.dstack.shim.v1.HeartbeatH\x00R\theartbeat\x12@\n\x0c\x64rain_status\x18\n \x01(\x0b\x32\x1b.dstack.shim.v1.DrainStatusH\x00R\x0b\x64rainStatus\x12L\n\x10\x63omponent_status\x18\x0b \x01(\x0b\x32\x1f.dstack.shim.v1.ComponentStatusH\x00R\x0f\x63omponentStatus\x12\x46\n\x0eupgrade_status\x18\x0c \x01(\x0b\x32\x1d.dstack.shim.v1.UpgradeStatusH\x00R\rupgradeStatusB\t\n\x07message\"\xcd\x02\n\tShimHello\x12)\n\x10protocol_version\x18\x01 \x01(\rR\x0fprotocolVersion\x12\x17\n\x07shim_id\x18\x02 \x01(\tR\x06shimId\x12/\n\x05\x66\x61\x63ts\x18\x03 \x01(\x0b\x32\x19.dstack.shim.v1.HostFactsR\x05\x66\x61\x63ts\x12@\n\x0c\x63\x61pabilities\x18\x04 \x01(\x0b\x32\x1c.dstack.shim.v1.CapabilitiesR\x0c\x63\x61pabilities\x12H\n\x12heartbeat_interval\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\x11heartbeatInterval\x12?\n\ncomponents\x18\x06 \x03(\x0b\x32\x1f.dstack.shim.v1.ComponentDigestR\ncomponents\"\x94\x01\n\x0c\x43\x61pabilities\x12\x1d\n\nhas_images\x18\x01 \x01(\x08R\thasImages\x12%\n\x0ehas_privileged\x18\x02 \x01(\x08R\rhasPrivileged\x12\x1d\n\nhas_mounts\x18\x03 \x01(\x08R\thasMounts\x12\x1f\n\x0bhas_upgrade\x18\x04 \x01(\x08R\nhasUpgrade\"\n\n\x08SyncDone\"\x0b\n\tHeartbeat\"&\n\x0bTaskRemoved\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\"Z\n\rCommandFailed\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\"\x10\n\x0eGetHostRequest\"\xd0\x02\n\x0fGetHostResponse\x12/\n\x05\x66\x61\x63ts\x18\x01 \x01(\x0b\x32\x19.dstack.shim.v1.HostFactsR\x05\x66\x61\x63ts\x12\x17\n\x07shim_id\x18\x02 \x01(\tR\x06shimId\x12\x14\n\x05\x65poch\x18\x03 \x01(\x04R\x05\x65poch\x12\x1f\n\x0bhas_session\x18\x04 \x01(\x08R\nhasSession\x12\x31\n\x05\x64rain\x18\x05 \x01(\x0b\x32\x1b.dstack.shim.v1.DrainStatusR\x05\x64rain\x12?\n\ncomponents\x18\x06 \x03(\x0b\x32\x1f.dstack.shim.v1.ComponentDigestR\ncomponents\x12<\n\x07upgrade\x18\x07 \x01(\x0b\x32\x1d.dstack.shim.v1.UpgradeStatusH\x00R\x07upgrade\x88\x01\x01\x42\n\n\x08_upgrade\"\x12\n\x10ListTasksRequest\"E\n\x11ListTasksResponse\x12\x30\n\x05tasks\x18\x01 \x03(\x0b\x32\x1a.dstack.shim.v1.TaskStatusR\x05tasks\")\n\x0eGetTaskRequest\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\"A\n\x0fGetTaskResponse\x12.\n\x04task\x18\x01 \x01(\x0b\x32\x1a.dstack.shim.v1.TaskStatusR\x04task\"l\n\x14TerminateTaskRequest\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12;\n\x0bstop_policy\x18\x02 \x01(\x0b\x32\x1a.dstack.shim.v1.StopPolicyR\nstopPolicy\"G\n\x15TerminateTaskResponse\x12.\n\x04task\x18\x01 \x01(\x0b\x32\x1a.dstack.shim.v1.TaskStatusR\x04task\"I\n\x11RemoveTaskRequest\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12\x1b\n\tis_forced\x18\x02 \x01(\x08R\x08isForced\"\x14\n\x12RemoveTaskResponse\"-\n\x12InspectTaskRequest\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\"\xc1\x02\n\x13InspectTaskResponse\x12.\n\x04task\x18\x01 \x01(\x0b\x32\x1a.dstack.shim.v1.TaskStatusR\x04task\x12,\n\x04spec\x18\x02 \x01(\x0b\x32\x18.dstack.shim.v1.TaskSpecR\x04spec\x12\x31\n\x04stop\x18\x03 \x01(\x0b\x32\x18.dstack.shim.v1.StopWishH\x00R\x04stop\x88\x01\x01\x12\x1f\n\x0bwas_started\x18\x04 \x01(\x08R\nwasStarted\x12\x1f\n\x0bis_removing\x18\x05 \x01(\x08R\nisRemoving\x12%\n\x0e\x63ontainer_json\x18\x06 \x01(\tR\rcontainerJson\x12\'\n\x0f\x63ontainer_error\x18\x07 \x01(\tR\x0e\x63ontainerErrorB\x07\n\x05_stop\"\xb7\x01\n\x08StopWish\x12/\n\x05grace\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05grace\x12=\n\x0crequest_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0brequestTime\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\x12!\n\x0cis_signalled\x18\x04 \x01(\x08R\x0bisSignalled\"\x7f\n\x12TailTaskLogRequest\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12\x33\n\x06source\x18\x02 \x01(\x0e\x32\x1b.dstack.common.v1.LogSourceR\x06source\x12\x1b\n\tmax_bytes\x18\x03 \x01(\rR\x08maxBytes\"L\n\x13TailTaskLogResponse\x12\x35\n\x07records\x18\x01 \x03(\x0b\x32\x1b.dstack.common.v1.LogRecordR\x07records\",\n\x11GetPullLogRequest\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\"(\n\x12GetPullLogResponse\x12\x12\n\x04\x64\x61ta\x18\x01 \x01(\x0cR\x04\x64\x61ta\"\x13\n\x11\x44umpLedgerRequest\"K\n\x12\x44umpLedgerResponse\x12\x35\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1b.dstack.shim.v1.LedgerEntryR\x07\x65ntries\"G\n\x0bLedgerEntry\x12\x1f\n\x0bresource_id\x18\x01 \x01(\tR\nresourceId\x12\x17\n\x07task_id\x18\x02 \x01(\tR\x06taskId\"\x14\n\x12RefreshHostRequest\"F\n\x13RefreshHostResponse\x12/\n\x05\x66\x61\x63ts\x18\x01 \x01(\x0b\x32\x19.dstack.shim.v1.HostFactsR\x05\x66\x61\x63ts\"J\n\x0fSetDrainRequest\x12\x1f\n\x0bis_draining\x18\x01 \x01(\x08R\nisDraining\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"E\n\x10SetDrainResponse\x12\x31\n\x05\x64rain\x18\x01 \x01(\x0b\x32\x1b.dstack.shim.v1.DrainStatusR\x05\x64rain2\xfb\x07\n\x0bShimService\x12N\n\x07Session\x12\x1e.dstack.shim.v1.SessionRequest\x1a\x1f.dstack.shim.v1.SessionResponse(\x01\x30\x01\x12J\n\x07GetHost\x12\x1e.dstack.shim.v1.GetHostRequest\x1a\x1f.dstack.shim.v1.GetHostResponse\x12P\n\tListTasks\x12 .dstack.shim.v1.ListTasksRequest\x1a!.dstack.shim.v1.ListTasksResponse\x12J\n\x07GetTask\x12\x1e.dstack.shim.v1.GetTaskRequest\x1a\x1f.dstack.shim.v1.GetTaskResponse\x12\\\n\rTerminateTask\x12$.dstack.shim.v1.TerminateTaskRequest\x1a%.dstack.shim.v1.TerminateTaskResponse\x12S\n\nRemoveTask\x12!.dstack.shim.v1.RemoveTaskRequest\x1a\".dstack.shim.v1.RemoveTaskResponse\x12V\n\x0bInspectTask\x12\".dstack.shim.v1.InspectTaskRequest\x1a#.dstack.shim.v1.InspectTaskResponse\x12V\n\x0bTailTaskLog\x12\".dstack.shim.v1.TailTaskLogRequest\x1a#.dstack.shim.v1.TailTaskLogResponse\x12S\n\nGetPullLog\x12!.dstack.shim.v1.GetPullLogRequest\x1a\".dstack.shim.v1.GetPullLogResponse\x12S\n\nDumpLedger\x12!.dstack.shim.v1.DumpLedgerRequest\x1a\".dstack.shim.v1.DumpLedgerResponse\x12V\n\x0bRefreshHost\x12\".dstack.shim.v1.RefreshHostRequest\x1a#.dstack.shim.v1.RefreshHostResponse\x12M\n\x08SetDrain\x12\x1f.dstack.shim.v1.SetDrainRequest\x1a .dstack.shim.v1.SetDrainResponseB\xaf\x01\n\x12\x63om.dstack.shim.v1B\x10ShimServiceProtoP\x01Z-dstack.ai/dstack/gen/go/dstack/shim/v1;shimv1\xa2\x02\x03\x44SX\xaa\x02\x0e\x44stack.Shim.V1\xca\x02\x0e\x44stack\\Shim\\V1\xe2\x02\x1a\x44stack\\Shim\\V1\\GPBMetadata\xea\x02\x10\x44stack::Shim::V1b\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dstack.shim.v1.shim_service_pb2', globals())
@@ -24,52 +27,84 @@ if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
   DESCRIPTOR._serialized_options = b'\n\022com.dstack.shim.v1B\020ShimServiceProtoP\001Z-dstack.ai/dstack/gen/go/dstack/shim/v1;shimv1\242\002\003DSX\252\002\016Dstack.Shim.V1\312\002\016Dstack\\Shim\\V1\342\002\032Dstack\\Shim\\V1\\GPBMetadata\352\002\020Dstack::Shim::V1'
-  _SESSIONREQUEST._serialized_start=140
-  _SESSIONREQUEST._serialized_end=500
-  _SERVERHELLO._serialized_start=503
-  _SERVERHELLO._serialized_end=641
-  _SUBMITTASKCOMMAND._serialized_start=643
-  _SUBMITTASKCOMMAND._serialized_end=708
-  _TERMINATETASKCOMMAND._serialized_start=711
-  _TERMINATETASKCOMMAND._serialized_end=845
-  _REMOVETASKCOMMAND._serialized_start=847
-  _REMOVETASKCOMMAND._serialized_end=891
-  _ACKTASKCOMMAND._serialized_start=893
-  _ACKTASKCOMMAND._serialized_end=962
-  _SESSIONRESPONSE._serialized_start=965
-  _SESSIONRESPONSE._serialized_end=1515
-  _SHIMHELLO._serialized_start=1518
-  _SHIMHELLO._serialized_end=1786
-  _CAPABILITIES._serialized_start=1788
-  _CAPABILITIES._serialized_end=1903
-  _SYNCDONE._serialized_start=1905
-  _SYNCDONE._serialized_end=1915
-  _HEARTBEAT._serialized_start=1917
-  _HEARTBEAT._serialized_end=1928
-  _TASKREMOVED._serialized_start=1930
-  _TASKREMOVED._serialized_end=1968
-  _COMMANDFAILED._serialized_start=1970
-  _COMMANDFAILED._serialized_end=2060
-  _GETHOSTREQUEST._serialized_start=2062
-  _GETHOSTREQUEST._serialized_end=2078
-  _GETHOSTRESPONSE._serialized_start=2081
-  _GETHOSTRESPONSE._serialized_end=2227
-  _LISTTASKSREQUEST._serialized_start=2229
-  _LISTTASKSREQUEST._serialized_end=2247
-  _LISTTASKSRESPONSE._serialized_start=2249
-  _LISTTASKSRESPONSE._serialized_end=2318
-  _GETTASKREQUEST._serialized_start=2320
-  _GETTASKREQUEST._serialized_end=2361
-  _GETTASKRESPONSE._serialized_start=2363
-  _GETTASKRESPONSE._serialized_end=2428
-  _TERMINATETASKREQUEST._serialized_start=2430
-  _TERMINATETASKREQUEST._serialized_end=2538
-  _TERMINATETASKRESPONSE._serialized_start=2540
-  _TERMINATETASKRESPONSE._serialized_end=2611
-  _REMOVETASKREQUEST._serialized_start=2613
-  _REMOVETASKREQUEST._serialized_end=2657
-  _REMOVETASKRESPONSE._serialized_start=2659
-  _REMOVETASKRESPONSE._serialized_end=2679
-  _SHIMSERVICE._serialized_start=2682
-  _SHIMSERVICE._serialized_end=3188
+  _SESSIONREQUEST._serialized_start=231
+  _SESSIONREQUEST._serialized_end=783
+  _SERVERHELLO._serialized_start=786
+  _SERVERHELLO._serialized_end=924
+  _SUBMITTASKCOMMAND._serialized_start=926
+  _SUBMITTASKCOMMAND._serialized_end=991
+  _TERMINATETASKCOMMAND._serialized_start=994
+  _TERMINATETASKCOMMAND._serialized_end=1128
+  _REMOVETASKCOMMAND._serialized_start=1130
+  _REMOVETASKCOMMAND._serialized_end=1174
+  _DRAINCOMMAND._serialized_start=1176
+  _DRAINCOMMAND._serialized_end=1247
+  _DRAINSTATUS._serialized_start=1249
+  _DRAINSTATUS._serialized_end=1350
+  _ACKTASKCOMMAND._serialized_start=1352
+  _ACKTASKCOMMAND._serialized_end=1421
+  _SESSIONRESPONSE._serialized_start=1424
+  _SESSIONRESPONSE._serialized_end=2190
+  _SHIMHELLO._serialized_start=2193
+  _SHIMHELLO._serialized_end=2526
+  _CAPABILITIES._serialized_start=2529
+  _CAPABILITIES._serialized_end=2677
+  _SYNCDONE._serialized_start=2679
+  _SYNCDONE._serialized_end=2689
+  _HEARTBEAT._serialized_start=2691
+  _HEARTBEAT._serialized_end=2702
+  _TASKREMOVED._serialized_start=2704
+  _TASKREMOVED._serialized_end=2742
+  _COMMANDFAILED._serialized_start=2744
+  _COMMANDFAILED._serialized_end=2834
+  _GETHOSTREQUEST._serialized_start=2836
+  _GETHOSTREQUEST._serialized_end=2852
+  _GETHOSTRESPONSE._serialized_start=2855
+  _GETHOSTRESPONSE._serialized_end=3191
+  _LISTTASKSREQUEST._serialized_start=3193
+  _LISTTASKSREQUEST._serialized_end=3211
+  _LISTTASKSRESPONSE._serialized_start=3213
+  _LISTTASKSRESPONSE._serialized_end=3282
+  _GETTASKREQUEST._serialized_start=3284
+  _GETTASKREQUEST._serialized_end=3325
+  _GETTASKRESPONSE._serialized_start=3327
+  _GETTASKRESPONSE._serialized_end=3392
+  _TERMINATETASKREQUEST._serialized_start=3394
+  _TERMINATETASKREQUEST._serialized_end=3502
+  _TERMINATETASKRESPONSE._serialized_start=3504
+  _TERMINATETASKRESPONSE._serialized_end=3575
+  _REMOVETASKREQUEST._serialized_start=3577
+  _REMOVETASKREQUEST._serialized_end=3650
+  _REMOVETASKRESPONSE._serialized_start=3652
+  _REMOVETASKRESPONSE._serialized_end=3672
+  _INSPECTTASKREQUEST._serialized_start=3674
+  _INSPECTTASKREQUEST._serialized_end=3719
+  _INSPECTTASKRESPONSE._serialized_start=3722
+  _INSPECTTASKRESPONSE._serialized_end=4043
+  _STOPWISH._serialized_start=4046
+  _STOPWISH._serialized_end=4229
+  _TAILTASKLOGREQUEST._serialized_start=4231
+  _TAILTASKLOGREQUEST._serialized_end=4358
+  _TAILTASKLOGRESPONSE._serialized_start=4360
+  _TAILTASKLOGRESPONSE._serialized_end=4436
+  _GETPULLLOGREQUEST._serialized_start=4438
+  _GETPULLLOGREQUEST._serialized_end=4482
+  _GETPULLLOGRESPONSE._serialized_start=4484
+  _GETPULLLOGRESPONSE._serialized_end=4524
+  _DUMPLEDGERREQUEST._serialized_start=4526
+  _DUMPLEDGERREQUEST._serialized_end=4545
+  _DUMPLEDGERRESPONSE._serialized_start=4547
+  _DUMPLEDGERRESPONSE._serialized_end=4622
+  _LEDGERENTRY._serialized_start=4624
+  _LEDGERENTRY._serialized_end=4695
+  _REFRESHHOSTREQUEST._serialized_start=4697
+  _REFRESHHOSTREQUEST._serialized_end=4717
+  _REFRESHHOSTRESPONSE._serialized_start=4719
+  _REFRESHHOSTRESPONSE._serialized_end=4789
+  _SETDRAINREQUEST._serialized_start=4791
+  _SETDRAINREQUEST._serialized_end=4865
+  _SETDRAINRESPONSE._serialized_start=4867
+  _SETDRAINRESPONSE._serialized_end=4936
+  _SHIMSERVICE._serialized_start=4939
+  _SHIMSERVICE._serialized_end=5958
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,36 @@ class ShimServiceStub(object):
                 request_serializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.RemoveTaskRequest.SerializeToString,
                 response_deserializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.RemoveTaskResponse.FromString,
                 )
+        self.InspectTask = channel.unary_unary(
+                '/dstack.shim.v1.ShimService/InspectTask',
+                request_serializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.InspectTaskRequest.SerializeToString,
+                response_deserializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.InspectTaskResponse.FromString,
+                )
+        self.TailTaskLog = channel.unary_unary(
+                '/dstack.shim.v1.ShimService/TailTaskLog',
+                request_serializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.TailTaskLogRequest.SerializeToString,
+                response_deserializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.TailTaskLogResponse.FromString,
+                )
+        self.GetPullLog = channel.unary_unary(
+                '/dstack.shim.v1.ShimService/GetPullLog',
+                request_serializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.GetPullLogRequest.SerializeToString,
+                response_deserializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.GetPullLogResponse.FromString,
+                )
+        self.DumpLedger = channel.unary_unary(
+                '/dstack.shim.v1.ShimService/DumpLedger',
+                request_serializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.DumpLedgerRequest.SerializeToString,
+                response_deserializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.DumpLedgerResponse.FromString,
+                )
+        self.RefreshHost = channel.unary_unary(
+                '/dstack.shim.v1.ShimService/RefreshHost',
+                request_serializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.RefreshHostRequest.SerializeToString,
+                response_deserializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.RefreshHostResponse.FromString,
+                )
+        self.SetDrain = channel.unary_unary(
+                '/dstack.shim.v1.ShimService/SetDrain',
+                request_serializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.SetDrainRequest.SerializeToString,
+                response_deserializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.SetDrainResponse.FromString,
+                )
 
 
 class ShimServiceServicer(object):
@@ -90,7 +120,53 @@ class ShimServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RemoveTask(self, request, context):
-        """Removes the container, the task directory and the record. Idempotent; FAILED_PRECONDITION/INVALID_STATE unless the task is TERMINATED.
+        """Removes the container, the task directory and the record. Idempotent: OK when there is no such task. FAILED_PRECONDITION/INVALID_STATE
+        unless the task is TERMINATED or is_forced is set.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def InspectTask(self, request, context):
+        """All that is known about one task: record, wishes, and the container as the runtime sees it. Secrets are left out. Read only.
+        NOT_FOUND/TASK_NOT_FOUND. A runtime that does not answer leaves container_json empty and says so in container_error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TailTaskLog(self, request, context):
+        """The end of a task's output as it lies in its spool on this host; what the server has acknowledged may be gone from it. Read only,
+        disturbs no session. NOT_FOUND/TASK_NOT_FOUND, INVALID_ARGUMENT/INVALID_FIELDS for an unknown source or more than 1 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPullLog(self, request, context):
+        """What the engine told during the pull of a task's image, newest part. Empty when nothing was pulled. NOT_FOUND/TASK_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DumpLedger(self, request, context):
+        """Which task holds which accelerator of the host. Read only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefreshHost(self, request, context):
+        """Reads the facts of the host again now; a change is told to the server as usual.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetDrain(self, request, context):
+        """Sets or lifts the drain: a drained host refuses new tasks with FAILED_PRECONDITION/HOST_DRAINING, and its tasks go on. Kept over
+        restarts. Idempotent. INVALID_ARGUMENT/INVALID_FIELDS for a drain without a reason or with one above 256 bytes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,6 +204,36 @@ def add_ShimServiceServicer_to_server(servicer, server):
                     servicer.RemoveTask,
                     request_deserializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.RemoveTaskRequest.FromString,
                     response_serializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.RemoveTaskResponse.SerializeToString,
+            ),
+            'InspectTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.InspectTask,
+                    request_deserializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.InspectTaskRequest.FromString,
+                    response_serializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.InspectTaskResponse.SerializeToString,
+            ),
+            'TailTaskLog': grpc.unary_unary_rpc_method_handler(
+                    servicer.TailTaskLog,
+                    request_deserializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.TailTaskLogRequest.FromString,
+                    response_serializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.TailTaskLogResponse.SerializeToString,
+            ),
+            'GetPullLog': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPullLog,
+                    request_deserializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.GetPullLogRequest.FromString,
+                    response_serializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.GetPullLogResponse.SerializeToString,
+            ),
+            'DumpLedger': grpc.unary_unary_rpc_method_handler(
+                    servicer.DumpLedger,
+                    request_deserializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.DumpLedgerRequest.FromString,
+                    response_serializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.DumpLedgerResponse.SerializeToString,
+            ),
+            'RefreshHost': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefreshHost,
+                    request_deserializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.RefreshHostRequest.FromString,
+                    response_serializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.RefreshHostResponse.SerializeToString,
+            ),
+            'SetDrain': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetDrain,
+                    request_deserializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.SetDrainRequest.FromString,
+                    response_serializer=dstack_dot_shim_dot_v1_dot_shim__service__pb2.SetDrainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -239,5 +345,107 @@ class ShimService(object):
         return grpc.experimental.unary_unary(request, target, '/dstack.shim.v1.ShimService/RemoveTask',
             dstack_dot_shim_dot_v1_dot_shim__service__pb2.RemoveTaskRequest.SerializeToString,
             dstack_dot_shim_dot_v1_dot_shim__service__pb2.RemoveTaskResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def InspectTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/dstack.shim.v1.ShimService/InspectTask',
+            dstack_dot_shim_dot_v1_dot_shim__service__pb2.InspectTaskRequest.SerializeToString,
+            dstack_dot_shim_dot_v1_dot_shim__service__pb2.InspectTaskResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def TailTaskLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/dstack.shim.v1.ShimService/TailTaskLog',
+            dstack_dot_shim_dot_v1_dot_shim__service__pb2.TailTaskLogRequest.SerializeToString,
+            dstack_dot_shim_dot_v1_dot_shim__service__pb2.TailTaskLogResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetPullLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/dstack.shim.v1.ShimService/GetPullLog',
+            dstack_dot_shim_dot_v1_dot_shim__service__pb2.GetPullLogRequest.SerializeToString,
+            dstack_dot_shim_dot_v1_dot_shim__service__pb2.GetPullLogResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def DumpLedger(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/dstack.shim.v1.ShimService/DumpLedger',
+            dstack_dot_shim_dot_v1_dot_shim__service__pb2.DumpLedgerRequest.SerializeToString,
+            dstack_dot_shim_dot_v1_dot_shim__service__pb2.DumpLedgerResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def RefreshHost(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/dstack.shim.v1.ShimService/RefreshHost',
+            dstack_dot_shim_dot_v1_dot_shim__service__pb2.RefreshHostRequest.SerializeToString,
+            dstack_dot_shim_dot_v1_dot_shim__service__pb2.RefreshHostResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def SetDrain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/dstack.shim.v1.ShimService/SetDrain',
+            dstack_dot_shim_dot_v1_dot_shim__service__pb2.SetDrainRequest.SerializeToString,
+            dstack_dot_shim_dot_v1_dot_shim__service__pb2.SetDrainResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

@@ -6,19 +6,23 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { LogRecord, LogSource } from "../../common/v1/log_pb";
+import { file_dstack_common_v1_log } from "../../common/v1/log_pb";
 import type { HostFacts, HostMetrics } from "./host_pb";
 import { file_dstack_shim_v1_host } from "./host_pb";
 import type { StopPolicy, TaskSpec, TaskStatus } from "./task_pb";
 import { file_dstack_shim_v1_task } from "./task_pb";
-import type { Duration } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_duration } from "@bufbuild/protobuf/wkt";
+import type { ActivateCommand, ComponentChunk, ComponentDigest, ComponentStatus, UpgradeStatus } from "./upgrade_pb";
+import { file_dstack_shim_v1_upgrade } from "./upgrade_pb";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file dstack/shim/v1/shim_service.proto.
  */
 export const file_dstack_shim_v1_shim_service: GenFile = /*@__PURE__*/
-  fileDesc("CiFkc3RhY2svc2hpbS92MS9zaGltX3NlcnZpY2UucHJvdG8SDmRzdGFjay5zaGltLnYxIrECCg5TZXNzaW9uUmVxdWVzdBIsCgVoZWxsbxgBIAEoCzIbLmRzdGFjay5zaGltLnYxLlNlcnZlckhlbGxvSAASOAoLc3VibWl0X3Rhc2sYAiABKAsyIS5kc3RhY2suc2hpbS52MS5TdWJtaXRUYXNrQ29tbWFuZEgAEj4KDnRlcm1pbmF0ZV90YXNrGAMgASgLMiQuZHN0YWNrLnNoaW0udjEuVGVybWluYXRlVGFza0NvbW1hbmRIABI4CgtyZW1vdmVfdGFzaxgEIAEoCzIhLmRzdGFjay5zaGltLnYxLlJlbW92ZVRhc2tDb21tYW5kSAASMgoIYWNrX3Rhc2sYBSABKAsyHi5kc3RhY2suc2hpbS52MS5BY2tUYXNrQ29tbWFuZEgAQgkKB21lc3NhZ2UiXQoLU2VydmVySGVsbG8SEQoJc2VydmVyX2lkGAEgASgJEhIKCnJlcGxpY2FfaWQYAiABKAkSDQoFZXBvY2gYAyABKAQSGAoQcHJvdG9jb2xfdmVyc2lvbhgEIAEoDSI7ChFTdWJtaXRUYXNrQ29tbWFuZBImCgRzcGVjGAEgASgLMhguZHN0YWNrLnNoaW0udjEuVGFza1NwZWMiaQoUVGVybWluYXRlVGFza0NvbW1hbmQSDwoHdGFza19pZBgBIAEoCRIvCgtzdG9wX3BvbGljeRgCIAEoCzIaLmRzdGFjay5zaGltLnYxLlN0b3BQb2xpY3kSDwoHbWVzc2FnZRgDIAEoCSIkChFSZW1vdmVUYXNrQ29tbWFuZBIPCgd0YXNrX2lkGAEgASgJIjMKDkFja1Rhc2tDb21tYW5kEg8KB3Rhc2tfaWQYASABKAkSEAoIcmV2aXNpb24YAiABKAQiwAMKD1Nlc3Npb25SZXNwb25zZRIQCghzZXF1ZW5jZRgBIAEoBBIqCgVoZWxsbxgCIAEoCzIZLmRzdGFjay5zaGltLnYxLlNoaW1IZWxsb0gAEjEKC3Rhc2tfc3RhdHVzGAMgASgLMhouZHN0YWNrLnNoaW0udjEuVGFza1N0YXR1c0gAEjMKDHRhc2tfcmVtb3ZlZBgEIAEoCzIbLmRzdGFjay5zaGltLnYxLlRhc2tSZW1vdmVkSAASLQoJc3luY19kb25lGAUgASgLMhguZHN0YWNrLnNoaW0udjEuU3luY0RvbmVIABIvCgpob3N0X2ZhY3RzGAYgASgLMhkuZHN0YWNrLnNoaW0udjEuSG9zdEZhY3RzSAASMwoMaG9zdF9tZXRyaWNzGAcgASgLMhsuZHN0YWNrLnNoaW0udjEuSG9zdE1ldHJpY3NIABI3Cg5jb21tYW5kX2ZhaWxlZBgIIAEoCzIdLmRzdGFjay5zaGltLnYxLkNvbW1hbmRGYWlsZWRIABIuCgloZWFydGJlYXQYCSABKAsyGS5kc3RhY2suc2hpbS52MS5IZWFydGJlYXRIAEIJCgdtZXNzYWdlIssBCglTaGltSGVsbG8SGAoQcHJvdG9jb2xfdmVyc2lvbhgBIAEoDRIPCgdzaGltX2lkGAIgASgJEigKBWZhY3RzGAMgASgLMhkuZHN0YWNrLnNoaW0udjEuSG9zdEZhY3RzEjIKDGNhcGFiaWxpdGllcxgEIAEoCzIcLmRzdGFjay5zaGltLnYxLkNhcGFiaWxpdGllcxI1ChJoZWFydGJlYXRfaW50ZXJ2YWwYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iTgoMQ2FwYWJpbGl0aWVzEhIKCmhhc19pbWFnZXMYASABKAgSFgoOaGFzX3ByaXZpbGVnZWQYAiABKAgSEgoKaGFzX21vdW50cxgDIAEoCCIKCghTeW5jRG9uZSILCglIZWFydGJlYXQiHgoLVGFza1JlbW92ZWQSDwoHdGFza19pZBgBIAEoCSJBCg1Db21tYW5kRmFpbGVkEg8KB3Rhc2tfaWQYASABKAkSDgoGcmVhc29uGAIgASgJEg8KB21lc3NhZ2UYAyABKAkiEAoOR2V0SG9zdFJlcXVlc3QicAoPR2V0SG9zdFJlc3BvbnNlEigKBWZhY3RzGAEgASgLMhkuZHN0YWNrLnNoaW0udjEuSG9zdEZhY3RzEg8KB3NoaW1faWQYAiABKAkSDQoFZXBvY2gYAyABKAQSEwoLaGFzX3Nlc3Npb24YBCABKAgiEgoQTGlzdFRhc2tzUmVxdWVzdCI+ChFMaXN0VGFza3NSZXNwb25zZRIpCgV0YXNrcxgBIAMoCzIaLmRzdGFjay5zaGltLnYxLlRhc2tTdGF0dXMiIQoOR2V0VGFza1JlcXVlc3QSDwoHdGFza19pZBgBIAEoCSI7Cg9HZXRUYXNrUmVzcG9uc2USKAoEdGFzaxgBIAEoCzIaLmRzdGFjay5zaGltLnYxLlRhc2tTdGF0dXMiWAoUVGVybWluYXRlVGFza1JlcXVlc3QSDwoHdGFza19pZBgBIAEoCRIvCgtzdG9wX3BvbGljeRgCIAEoCzIaLmRzdGFjay5zaGltLnYxLlN0b3BQb2xpY3kiQQoVVGVybWluYXRlVGFza1Jlc3BvbnNlEigKBHRhc2sYASABKAsyGi5kc3RhY2suc2hpbS52MS5UYXNrU3RhdHVzIiQKEVJlbW92ZVRhc2tSZXF1ZXN0Eg8KB3Rhc2tfaWQYASABKAkiFAoSUmVtb3ZlVGFza1Jlc3BvbnNlMvoDCgtTaGltU2VydmljZRJOCgdTZXNzaW9uEh4uZHN0YWNrLnNoaW0udjEuU2Vzc2lvblJlcXVlc3QaHy5kc3RhY2suc2hpbS52MS5TZXNzaW9uUmVzcG9uc2UoATABEkoKB0dldEhvc3QSHi5kc3RhY2suc2hpbS52MS5HZXRIb3N0UmVxdWVzdBofLmRzdGFjay5zaGltLnYxLkdldEhvc3RSZXNwb25zZRJQCglMaXN0VGFza3MSIC5kc3RhY2suc2hpbS52MS5MaXN0VGFza3NSZXF1ZXN0GiEuZHN0YWNrLnNoaW0udjEuTGlzdFRhc2tzUmVzcG9uc2USSgoHR2V0VGFzaxIeLmRzdGFjay5zaGltLnYxLkdldFRhc2tSZXF1ZXN0Gh8uZHN0YWNrLnNoaW0udjEuR2V0VGFza1Jlc3BvbnNlElwKDVRlcm1pbmF0ZVRhc2sSJC5kc3RhY2suc2hpbS52MS5UZXJtaW5hdGVUYXNrUmVxdWVzdBolLmRzdGFjay5zaGltLnYxLlRlcm1pbmF0ZVRhc2tSZXNwb25zZRJTCgpSZW1vdmVUYXNrEiEuZHN0YWNrLnNoaW0udjEuUmVtb3ZlVGFza1JlcXVlc3QaIi5kc3RhY2suc2hpbS52MS5SZW1vdmVUYXNrUmVzcG9uc2VCrwEKEmNvbS5kc3RhY2suc2hpbS52MUIQU2hpbVNlcnZpY2VQcm90b1ABWi1kc3RhY2suYWkvZHN0YWNrL2dlbi9nby9kc3RhY2svc2hpbS92MTtzaGltdjGiAgNEU1iqAg5Ec3RhY2suU2hpbS5WMcoCDkRzdGFja1xTaGltXFYx4gIaRHN0YWNrXFNoaW1cVjFcR1BCTWV0YWRhdGHqAhBEc3RhY2s6OlNoaW06OlYxYgZwcm90bzM", [file_dstack_shim_v1_host, file_dstack_shim_v1_task, file_google_protobuf_duration]);
+  fileDesc("CiFkc3RhY2svc2hpbS92MS9zaGltX3NlcnZpY2UucHJvdG8SDmRzdGFjay5zaGltLnYxItADCg5TZXNzaW9uUmVxdWVzdBIsCgVoZWxsbxgBIAEoCzIbLmRzdGFjay5zaGltLnYxLlNlcnZlckhlbGxvSAASOAoLc3VibWl0X3Rhc2sYAiABKAsyIS5kc3RhY2suc2hpbS52MS5TdWJtaXRUYXNrQ29tbWFuZEgAEj4KDnRlcm1pbmF0ZV90YXNrGAMgASgLMiQuZHN0YWNrLnNoaW0udjEuVGVybWluYXRlVGFza0NvbW1hbmRIABI4CgtyZW1vdmVfdGFzaxgEIAEoCzIhLmRzdGFjay5zaGltLnYxLlJlbW92ZVRhc2tDb21tYW5kSAASMgoIYWNrX3Rhc2sYBSABKAsyHi5kc3RhY2suc2hpbS52MS5BY2tUYXNrQ29tbWFuZEgAEi0KBWRyYWluGAYgASgLMhwuZHN0YWNrLnNoaW0udjEuRHJhaW5Db21tYW5kSAASOQoPY29tcG9uZW50X2NodW5rGAcgASgLMh4uZHN0YWNrLnNoaW0udjEuQ29tcG9uZW50Q2h1bmtIABIzCghhY3RpdmF0ZRgIIAEoCzIfLmRzdGFjay5zaGltLnYxLkFjdGl2YXRlQ29tbWFuZEgAQgkKB21lc3NhZ2UiXQoLU2VydmVySGVsbG8SEQoJc2VydmVyX2lkGAEgASgJEhIKCnJlcGxpY2FfaWQYAiABKAkSDQoFZXBvY2gYAyABKAQSGAoQcHJvdG9jb2xfdmVyc2lvbhgEIAEoDSI7ChFTdWJtaXRUYXNrQ29tbWFuZBImCgRzcGVjGAEgASgLMhguZHN0YWNrLnNoaW0udjEuVGFza1NwZWMiaQoUVGVybWluYXRlVGFza0NvbW1hbmQSDwoHdGFza19pZBgBIAEoCRIvCgtzdG9wX3BvbGljeRgCIAEoCzIaLmRzdGFjay5zaGltLnYxLlN0b3BQb2xpY3kSDwoHbWVzc2FnZRgDIAEoCSIkChFSZW1vdmVUYXNrQ29tbWFuZBIPCgd0YXNrX2lkGAEgASgJIjMKDERyYWluQ29tbWFuZBITCgtpc19kcmFpbmluZxgBIAEoCBIOCgZyZWFzb24YAiABKAkiRgoLRHJhaW5TdGF0dXMSEwoLaXNfZHJhaW5pbmcYASABKAgSDgoGcmVhc29uGAIgASgJEhIKCmxpdmVfdGFza3MYAyABKA0iMwoOQWNrVGFza0NvbW1hbmQSDwoHdGFza19pZBgBIAEoCRIQCghyZXZpc2lvbhgCIAEoBCLrBAoPU2Vzc2lvblJlc3BvbnNlEhAKCHNlcXVlbmNlGAEgASgEEioKBWhlbGxvGAIgASgLMhkuZHN0YWNrLnNoaW0udjEuU2hpbUhlbGxvSAASMQoLdGFza19zdGF0dXMYAyABKAsyGi5kc3RhY2suc2hpbS52MS5UYXNrU3RhdHVzSAASMwoMdGFza19yZW1vdmVkGAQgASgLMhsuZHN0YWNrLnNoaW0udjEuVGFza1JlbW92ZWRIABItCglzeW5jX2RvbmUYBSABKAsyGC5kc3RhY2suc2hpbS52MS5TeW5jRG9uZUgAEi8KCmhvc3RfZmFjdHMYBiABKAsyGS5kc3RhY2suc2hpbS52MS5Ib3N0RmFjdHNIABIzCgxob3N0X21ldHJpY3MYByABKAsyGy5kc3RhY2suc2hpbS52MS5Ib3N0TWV0cmljc0gAEjcKDmNvbW1hbmRfZmFpbGVkGAggASgLMh0uZHN0YWNrLnNoaW0udjEuQ29tbWFuZEZhaWxlZEgAEi4KCWhlYXJ0YmVhdBgJIAEoCzIZLmRzdGFjay5zaGltLnYxLkhlYXJ0YmVhdEgAEjMKDGRyYWluX3N0YXR1cxgKIAEoCzIbLmRzdGFjay5zaGltLnYxLkRyYWluU3RhdHVzSAASOwoQY29tcG9uZW50X3N0YXR1cxgLIAEoCzIfLmRzdGFjay5zaGltLnYxLkNvbXBvbmVudFN0YXR1c0gAEjcKDnVwZ3JhZGVfc3RhdHVzGAwgASgLMh0uZHN0YWNrLnNoaW0udjEuVXBncmFkZVN0YXR1c0gAQgkKB21lc3NhZ2UigAIKCVNoaW1IZWxsbxIYChBwcm90b2NvbF92ZXJzaW9uGAEgASgNEg8KB3NoaW1faWQYAiABKAkSKAoFZmFjdHMYAyABKAsyGS5kc3RhY2suc2hpbS52MS5Ib3N0RmFjdHMSMgoMY2FwYWJpbGl0aWVzGAQgASgLMhwuZHN0YWNrLnNoaW0udjEuQ2FwYWJpbGl0aWVzEjUKEmhlYXJ0YmVhdF9pbnRlcnZhbBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIzCgpjb21wb25lbnRzGAYgAygLMh8uZHN0YWNrLnNoaW0udjEuQ29tcG9uZW50RGlnZXN0ImMKDENhcGFiaWxpdGllcxISCgpoYXNfaW1hZ2VzGAEgASgIEhYKDmhhc19wcml2aWxlZ2VkGAIgASgIEhIKCmhhc19tb3VudHMYAyABKAgSEwoLaGFzX3VwZ3JhZGUYBCABKAgiCgoIU3luY0RvbmUiCwoJSGVhcnRiZWF0Ih4KC1Rhc2tSZW1vdmVkEg8KB3Rhc2tfaWQYASABKAkiQQoNQ29tbWFuZEZhaWxlZBIPCgd0YXNrX2lkGAEgASgJEg4KBnJlYXNvbhgCIAEoCRIPCgdtZXNzYWdlGAMgASgJIhAKDkdldEhvc3RSZXF1ZXN0IpICCg9HZXRIb3N0UmVzcG9uc2USKAoFZmFjdHMYASABKAsyGS5kc3RhY2suc2hpbS52MS5Ib3N0RmFjdHMSDwoHc2hpbV9pZBgCIAEoCRINCgVlcG9jaBgDIAEoBBITCgtoYXNfc2Vzc2lvbhgEIAEoCBIqCgVkcmFpbhgFIAEoCzIbLmRzdGFjay5zaGltLnYxLkRyYWluU3RhdHVzEjMKCmNvbXBvbmVudHMYBiADKAsyHy5kc3RhY2suc2hpbS52MS5Db21wb25lbnREaWdlc3QSMwoHdXBncmFkZRgHIAEoCzIdLmRzdGFjay5zaGltLnYxLlVwZ3JhZGVTdGF0dXNIAIgBAUIKCghfdXBncmFkZSISChBMaXN0VGFza3NSZXF1ZXN0Ij4KEUxpc3RUYXNrc1Jlc3BvbnNlEikKBXRhc2tzGAEgAygLMhouZHN0YWNrLnNoaW0udjEuVGFza1N0YXR1cyIhCg5HZXRUYXNrUmVxdWVzdBIPCgd0YXNrX2lkGAEgASgJIjsKD0dldFRhc2tSZXNwb25zZRIoCgR0YXNrGAEgASgLMhouZHN0YWNrLnNoaW0udjEuVGFza1N0YXR1cyJYChRUZXJtaW5hdGVUYXNrUmVxdWVzdBIPCgd0YXNrX2lkGAEgASgJEi8KC3N0b3BfcG9saWN5GAIgASgLMhouZHN0YWNrLnNoaW0udjEuU3RvcFBvbGljeSJBChVUZXJtaW5hdGVUYXNrUmVzcG9uc2USKAoEdGFzaxgBIAEoCzIaLmRzdGFjay5zaGltLnYxLlRhc2tTdGF0dXMiNwoRUmVtb3ZlVGFza1JlcXVlc3QSDwoHdGFza19pZBgBIAEoCRIRCglpc19mb3JjZWQYAiABKAgiFAoSUmVtb3ZlVGFza1Jlc3BvbnNlIiUKEkluc3BlY3RUYXNrUmVxdWVzdBIPCgd0YXNrX2lkGAEgASgJIvgBChNJbnNwZWN0VGFza1Jlc3BvbnNlEigKBHRhc2sYASABKAsyGi5kc3RhY2suc2hpbS52MS5UYXNrU3RhdHVzEiYKBHNwZWMYAiABKAsyGC5kc3RhY2suc2hpbS52MS5UYXNrU3BlYxIrCgRzdG9wGAMgASgLMhguZHN0YWNrLnNoaW0udjEuU3RvcFdpc2hIAIgBARITCgt3YXNfc3RhcnRlZBgEIAEoCBITCgtpc19yZW1vdmluZxgFIAEoCBIWCg5jb250YWluZXJfanNvbhgGIAEoCRIXCg9jb250YWluZXJfZXJyb3IYByABKAlCBwoFX3N0b3AijQEKCFN0b3BXaXNoEigKBWdyYWNlGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjAKDHJlcXVlc3RfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHbWVzc2FnZRgDIAEoCRIUCgxpc19zaWduYWxsZWQYBCABKAgiZQoSVGFpbFRhc2tMb2dSZXF1ZXN0Eg8KB3Rhc2tfaWQYASABKAkSKwoGc291cmNlGAIgASgOMhsuZHN0YWNrLmNvbW1vbi52MS5Mb2dTb3VyY2USEQoJbWF4X2J5dGVzGAMgASgNIkMKE1RhaWxUYXNrTG9nUmVzcG9uc2USLAoHcmVjb3JkcxgBIAMoCzIbLmRzdGFjay5jb21tb24udjEuTG9nUmVjb3JkIiQKEUdldFB1bGxMb2dSZXF1ZXN0Eg8KB3Rhc2tfaWQYASABKAkiIgoSR2V0UHVsbExvZ1Jlc3BvbnNlEgwKBGRhdGEYASABKAwiEwoRRHVtcExlZGdlclJlcXVlc3QiQgoSRHVtcExlZGdlclJlc3BvbnNlEiwKB2VudHJpZXMYASADKAsyGy5kc3RhY2suc2hpbS52MS5MZWRnZXJFbnRyeSIzCgtMZWRnZXJFbnRyeRITCgtyZXNvdXJjZV9pZBgBIAEoCRIPCgd0YXNrX2lkGAIgASgJIhQKElJlZnJlc2hIb3N0UmVxdWVzdCI/ChNSZWZyZXNoSG9zdFJlc3BvbnNlEigKBWZhY3RzGAEgASgLMhkuZHN0YWNrLnNoaW0udjEuSG9zdEZhY3RzIjYKD1NldERyYWluUmVxdWVzdBITCgtpc19kcmFpbmluZxgBIAEoCBIOCgZyZWFzb24YAiABKAkiPgoQU2V0RHJhaW5SZXNwb25zZRIqCgVkcmFpbhgBIAEoCzIbLmRzdGFjay5zaGltLnYxLkRyYWluU3RhdHVzMvsHCgtTaGltU2VydmljZRJOCgdTZXNzaW9uEh4uZHN0YWNrLnNoaW0udjEuU2Vzc2lvblJlcXVlc3QaHy5kc3RhY2suc2hpbS52MS5TZXNzaW9uUmVzcG9uc2UoATABEkoKB0dldEhvc3QSHi5kc3RhY2suc2hpbS52MS5HZXRIb3N0UmVxdWVzdBofLmRzdGFjay5zaGltLnYxLkdldEhvc3RSZXNwb25zZRJQCglMaXN0VGFza3MSIC5kc3RhY2suc2hpbS52MS5MaXN0VGFza3NSZXF1ZXN0GiEuZHN0YWNrLnNoaW0udjEuTGlzdFRhc2tzUmVzcG9uc2USSgoHR2V0VGFzaxIeLmRzdGFjay5zaGltLnYxLkdldFRhc2tSZXF1ZXN0Gh8uZHN0YWNrLnNoaW0udjEuR2V0VGFza1Jlc3BvbnNlElwKDVRlcm1pbmF0ZVRhc2sSJC5kc3RhY2suc2hpbS52MS5UZXJtaW5hdGVUYXNrUmVxdWVzdBolLmRzdGFjay5zaGltLnYxLlRlcm1pbmF0ZVRhc2tSZXNwb25zZRJTCgpSZW1vdmVUYXNrEiEuZHN0YWNrLnNoaW0udjEuUmVtb3ZlVGFza1JlcXVlc3QaIi5kc3RhY2suc2hpbS52MS5SZW1vdmVUYXNrUmVzcG9uc2USVgoLSW5zcGVjdFRhc2sSIi5kc3RhY2suc2hpbS52MS5JbnNwZWN0VGFza1JlcXVlc3QaIy5kc3RhY2suc2hpbS52MS5JbnNwZWN0VGFza1Jlc3BvbnNlElYKC1RhaWxUYXNrTG9nEiIuZHN0YWNrLnNoaW0udjEuVGFpbFRhc2tMb2dSZXF1ZXN0GiMuZHN0YWNrLnNoaW0udjEuVGFpbFRhc2tMb2dSZXNwb25zZRJTCgpHZXRQdWxsTG9nEiEuZHN0YWNrLnNoaW0udjEuR2V0UHVsbExvZ1JlcXVlc3QaIi5kc3RhY2suc2hpbS52MS5HZXRQdWxsTG9nUmVzcG9uc2USUwoKRHVtcExlZGdlchIhLmRzdGFjay5zaGltLnYxLkR1bXBMZWRnZXJSZXF1ZXN0GiIuZHN0YWNrLnNoaW0udjEuRHVtcExlZGdlclJlc3BvbnNlElYKC1JlZnJlc2hIb3N0EiIuZHN0YWNrLnNoaW0udjEuUmVmcmVzaEhvc3RSZXF1ZXN0GiMuZHN0YWNrLnNoaW0udjEuUmVmcmVzaEhvc3RSZXNwb25zZRJNCghTZXREcmFpbhIfLmRzdGFjay5zaGltLnYxLlNldERyYWluUmVxdWVzdBogLmRzdGFjay5zaGltLnYxLlNldERyYWluUmVzcG9uc2VCrwEKEmNvbS5kc3RhY2suc2hpbS52MUIQU2hpbVNlcnZpY2VQcm90b1ABWi1kc3RhY2suYWkvZHN0YWNrL2dlbi9nby9kc3RhY2svc2hpbS92MTtzaGltdjGiAgNEU1iqAg5Ec3RhY2suU2hpbS5WMcoCDkRzdGFja1xTaGltXFYx4gIaRHN0YWNrXFNoaW1cVjFcR1BCTWV0YWRhdGHqAhBEc3RhY2s6OlNoaW06OlYxYgZwcm90bzM", [file_dstack_common_v1_log, file_dstack_shim_v1_host, file_dstack_shim_v1_task, file_dstack_shim_v1_upgrade, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Down the session. Everything but hello is a command about one task.
@@ -71,6 +75,30 @@ export type SessionRequest = Message<"dstack.shim.v1.SessionRequest"> & {
      */
     value: AckTaskCommand;
     case: "ackTask";
+  } | {
+    /**
+     * Take new tasks no more, or again. Answered by DrainStatus.
+     *
+     * @generated from field: dstack.shim.v1.DrainCommand drain = 6;
+     */
+    value: DrainCommand;
+    case: "drain";
+  } | {
+    /**
+     * A piece of a component to go over to. Answered by ComponentStatus. See upgrade.proto.
+     *
+     * @generated from field: dstack.shim.v1.ComponentChunk component_chunk = 7;
+     */
+    value: ComponentChunk;
+    case: "componentChunk";
+  } | {
+    /**
+     * Go over to components that have arrived. Answered by UpgradeStatus.
+     *
+     * @generated from field: dstack.shim.v1.ActivateCommand activate = 8;
+     */
+    value: ActivateCommand;
+    case: "activate";
   } | { case: undefined; value?: undefined };
 };
 
@@ -201,6 +229,69 @@ export const RemoveTaskCommandSchema: GenMessage<RemoveTaskCommand> = /*@__PURE_
   messageDesc(file_dstack_shim_v1_shim_service, 4);
 
 /**
+ * Set or lift the drain.
+ *
+ * @generated from message dstack.shim.v1.DrainCommand
+ */
+export type DrainCommand = Message<"dstack.shim.v1.DrainCommand"> & {
+  /**
+   * True: refuse new tasks. False: take them again.
+   *
+   * @generated from field: bool is_draining = 1;
+   */
+  isDraining: boolean;
+
+  /**
+   * For people; required with is_draining, 1 to 256 bytes.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message dstack.shim.v1.DrainCommand.
+ * Use `create(DrainCommandSchema)` to create a new message.
+ */
+export const DrainCommandSchema: GenMessage<DrainCommand> = /*@__PURE__*/
+  messageDesc(file_dstack_shim_v1_shim_service, 5);
+
+/**
+ * The drain and what it waits for.
+ *
+ * @generated from message dstack.shim.v1.DrainStatus
+ */
+export type DrainStatus = Message<"dstack.shim.v1.DrainStatus"> & {
+  /**
+   * New tasks are refused.
+   *
+   * @generated from field: bool is_draining = 1;
+   */
+  isDraining: boolean;
+
+  /**
+   * Why; empty without a drain.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * Tasks that have not ended. A drained host with none is empty.
+   *
+   * @generated from field: uint32 live_tasks = 3;
+   */
+  liveTasks: number;
+};
+
+/**
+ * Describes the message dstack.shim.v1.DrainStatus.
+ * Use `create(DrainStatusSchema)` to create a new message.
+ */
+export const DrainStatusSchema: GenMessage<DrainStatus> = /*@__PURE__*/
+  messageDesc(file_dstack_shim_v1_shim_service, 6);
+
+/**
  * The server has stored the status of a task.
  *
  * @generated from message dstack.shim.v1.AckTaskCommand
@@ -226,7 +317,7 @@ export type AckTaskCommand = Message<"dstack.shim.v1.AckTaskCommand"> & {
  * Use `create(AckTaskCommandSchema)` to create a new message.
  */
 export const AckTaskCommandSchema: GenMessage<AckTaskCommand> = /*@__PURE__*/
-  messageDesc(file_dstack_shim_v1_shim_service, 5);
+  messageDesc(file_dstack_shim_v1_shim_service, 7);
 
 /**
  * Up the session.
@@ -310,6 +401,30 @@ export type SessionResponse = Message<"dstack.shim.v1.SessionResponse"> & {
      */
     value: Heartbeat;
     case: "heartbeat";
+  } | {
+    /**
+     * The drain, after each change of it and of the number of live tasks while it is set.
+     *
+     * @generated from field: dstack.shim.v1.DrainStatus drain_status = 10;
+     */
+    value: DrainStatus;
+    case: "drainStatus";
+  } | {
+    /**
+     * Answer to a chunk.
+     *
+     * @generated from field: dstack.shim.v1.ComponentStatus component_status = 11;
+     */
+    value: ComponentStatus;
+    case: "componentStatus";
+  } | {
+    /**
+     * The last attempt to go over to other components; also after SyncDone when there was one.
+     *
+     * @generated from field: dstack.shim.v1.UpgradeStatus upgrade_status = 12;
+     */
+    value: UpgradeStatus;
+    case: "upgradeStatus";
   } | { case: undefined; value?: undefined };
 };
 
@@ -318,7 +433,7 @@ export type SessionResponse = Message<"dstack.shim.v1.SessionResponse"> & {
  * Use `create(SessionResponseSchema)` to create a new message.
  */
 export const SessionResponseSchema: GenMessage<SessionResponse> = /*@__PURE__*/
-  messageDesc(file_dstack_shim_v1_shim_service, 6);
+  messageDesc(file_dstack_shim_v1_shim_service, 8);
 
 /**
  * Answer to ServerHello.
@@ -360,6 +475,13 @@ export type ShimHello = Message<"dstack.shim.v1.ShimHello"> & {
    * @generated from field: google.protobuf.Duration heartbeat_interval = 5;
    */
   heartbeatInterval?: Duration | undefined;
+
+  /**
+   * What runs now: shim and runner always, the ssh bundle where there is one.
+   *
+   * @generated from field: repeated dstack.shim.v1.ComponentDigest components = 6;
+   */
+  components: ComponentDigest[];
 };
 
 /**
@@ -367,7 +489,7 @@ export type ShimHello = Message<"dstack.shim.v1.ShimHello"> & {
  * Use `create(ShimHelloSchema)` to create a new message.
  */
 export const ShimHelloSchema: GenMessage<ShimHello> = /*@__PURE__*/
-  messageDesc(file_dstack_shim_v1_shim_service, 7);
+  messageDesc(file_dstack_shim_v1_shim_service, 9);
 
 /**
  * Optional abilities. Absent means no.
@@ -395,6 +517,13 @@ export type Capabilities = Message<"dstack.shim.v1.Capabilities"> & {
    * @generated from field: bool has_mounts = 3;
    */
   hasMounts: boolean;
+
+  /**
+   * New components may come over the session. False for a shim that nobody would start again.
+   *
+   * @generated from field: bool has_upgrade = 4;
+   */
+  hasUpgrade: boolean;
 };
 
 /**
@@ -402,7 +531,7 @@ export type Capabilities = Message<"dstack.shim.v1.Capabilities"> & {
  * Use `create(CapabilitiesSchema)` to create a new message.
  */
 export const CapabilitiesSchema: GenMessage<Capabilities> = /*@__PURE__*/
-  messageDesc(file_dstack_shim_v1_shim_service, 8);
+  messageDesc(file_dstack_shim_v1_shim_service, 10);
 
 /**
  * End of the first report.
@@ -417,7 +546,7 @@ export type SyncDone = Message<"dstack.shim.v1.SyncDone"> & {
  * Use `create(SyncDoneSchema)` to create a new message.
  */
 export const SyncDoneSchema: GenMessage<SyncDone> = /*@__PURE__*/
-  messageDesc(file_dstack_shim_v1_shim_service, 9);
+  messageDesc(file_dstack_shim_v1_shim_service, 11);
 
 /**
  * The session is alive.
@@ -432,7 +561,7 @@ export type Heartbeat = Message<"dstack.shim.v1.Heartbeat"> & {
  * Use `create(HeartbeatSchema)` to create a new message.
  */
 export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
-  messageDesc(file_dstack_shim_v1_shim_service, 10);
+  messageDesc(file_dstack_shim_v1_shim_service, 12);
 
 /**
  * A removed task.
@@ -453,7 +582,7 @@ export type TaskRemoved = Message<"dstack.shim.v1.TaskRemoved"> & {
  * Use `create(TaskRemovedSchema)` to create a new message.
  */
 export const TaskRemovedSchema: GenMessage<TaskRemoved> = /*@__PURE__*/
-  messageDesc(file_dstack_shim_v1_shim_service, 11);
+  messageDesc(file_dstack_shim_v1_shim_service, 13);
 
 /**
  * A refused command.
@@ -488,7 +617,7 @@ export type CommandFailed = Message<"dstack.shim.v1.CommandFailed"> & {
  * Use `create(CommandFailedSchema)` to create a new message.
  */
 export const CommandFailedSchema: GenMessage<CommandFailed> = /*@__PURE__*/
-  messageDesc(file_dstack_shim_v1_shim_service, 12);
+  messageDesc(file_dstack_shim_v1_shim_service, 14);
 
 /**
  * Ask for the facts.
@@ -503,7 +632,7 @@ export type GetHostRequest = Message<"dstack.shim.v1.GetHostRequest"> & {
  * Use `create(GetHostRequestSchema)` to create a new message.
  */
 export const GetHostRequestSchema: GenMessage<GetHostRequest> = /*@__PURE__*/
-  messageDesc(file_dstack_shim_v1_shim_service, 13);
+  messageDesc(file_dstack_shim_v1_shim_service, 15);
 
 /**
  * Facts, and who drives the host.
@@ -538,6 +667,27 @@ export type GetHostResponse = Message<"dstack.shim.v1.GetHostResponse"> & {
    * @generated from field: bool has_session = 4;
    */
   hasSession: boolean;
+
+  /**
+   * Whether new tasks are taken, and how many live.
+   *
+   * @generated from field: dstack.shim.v1.DrainStatus drain = 5;
+   */
+  drain?: DrainStatus | undefined;
+
+  /**
+   * What runs now.
+   *
+   * @generated from field: repeated dstack.shim.v1.ComponentDigest components = 6;
+   */
+  components: ComponentDigest[];
+
+  /**
+   * The last attempt to go over to other components; absent when there was none.
+   *
+   * @generated from field: optional dstack.shim.v1.UpgradeStatus upgrade = 7;
+   */
+  upgrade?: UpgradeStatus | undefined;
 };
 
 /**
@@ -545,7 +695,7 @@ export type GetHostResponse = Message<"dstack.shim.v1.GetHostResponse"> & {
  * Use `create(GetHostResponseSchema)` to create a new message.
  */
 export const GetHostResponseSchema: GenMessage<GetHostResponse> = /*@__PURE__*/
-  messageDesc(file_dstack_shim_v1_shim_service, 14);
+  messageDesc(file_dstack_shim_v1_shim_service, 16);
 
 /**
  * Ask for all tasks.
@@ -560,7 +710,7 @@ export type ListTasksRequest = Message<"dstack.shim.v1.ListTasksRequest"> & {
  * Use `create(ListTasksRequestSchema)` to create a new message.
  */
 export const ListTasksRequestSchema: GenMessage<ListTasksRequest> = /*@__PURE__*/
-  messageDesc(file_dstack_shim_v1_shim_service, 15);
+  messageDesc(file_dstack_shim_v1_shim_service, 17);
 
 /**
  * All tasks.
@@ -581,7 +731,7 @@ export type ListTasksResponse = Message<"dstack.shim.v1.ListTasksResponse"> & {
  * Use `create(ListTasksResponseSchema)` to create a new message.
  */
 export const ListTasksResponseSchema: GenMessage<ListTasksResponse> = /*@__PURE__*/
-  messageDesc(file_dstack_shim_v1_shim_service, 16);
+  messageDesc(file_dstack_shim_v1_shim_service, 18);
 
 /**
  * Ask for a task.
@@ -602,7 +752,7 @@ export type GetTaskRequest = Message<"dstack.shim.v1.GetTaskRequest"> & {
  * Use `create(GetTaskRequestSchema)` to create a new message.
  */
 export const GetTaskRequestSchema: GenMessage<GetTaskRequest> = /*@__PURE__*/
-  messageDesc(file_dstack_shim_v1_shim_service, 17);
+  messageDesc(file_dstack_shim_v1_shim_service, 19);
 
 /**
  * A task.
@@ -623,7 +773,7 @@ export type GetTaskResponse = Message<"dstack.shim.v1.GetTaskResponse"> & {
  * Use `create(GetTaskResponseSchema)` to create a new message.
  */
 export const GetTaskResponseSchema: GenMessage<GetTaskResponse> = /*@__PURE__*/
-  messageDesc(file_dstack_shim_v1_shim_service, 18);
+  messageDesc(file_dstack_shim_v1_shim_service, 20);
 
 /**
  * End a task.
@@ -651,7 +801,7 @@ export type TerminateTaskRequest = Message<"dstack.shim.v1.TerminateTaskRequest"
  * Use `create(TerminateTaskRequestSchema)` to create a new message.
  */
 export const TerminateTaskRequestSchema: GenMessage<TerminateTaskRequest> = /*@__PURE__*/
-  messageDesc(file_dstack_shim_v1_shim_service, 19);
+  messageDesc(file_dstack_shim_v1_shim_service, 21);
 
 /**
  * The wish is recorded.
@@ -672,7 +822,7 @@ export type TerminateTaskResponse = Message<"dstack.shim.v1.TerminateTaskRespons
  * Use `create(TerminateTaskResponseSchema)` to create a new message.
  */
 export const TerminateTaskResponseSchema: GenMessage<TerminateTaskResponse> = /*@__PURE__*/
-  messageDesc(file_dstack_shim_v1_shim_service, 20);
+  messageDesc(file_dstack_shim_v1_shim_service, 22);
 
 /**
  * Remove a task.
@@ -686,6 +836,13 @@ export type RemoveTaskRequest = Message<"dstack.shim.v1.RemoveTaskRequest"> & {
    * @generated from field: string task_id = 1;
    */
   taskId: string;
+
+  /**
+   * Kill it first if it has not ended. Logs that the server has not taken are lost.
+   *
+   * @generated from field: bool is_forced = 2;
+   */
+  isForced: boolean;
 };
 
 /**
@@ -693,7 +850,7 @@ export type RemoveTaskRequest = Message<"dstack.shim.v1.RemoveTaskRequest"> & {
  * Use `create(RemoveTaskRequestSchema)` to create a new message.
  */
 export const RemoveTaskRequestSchema: GenMessage<RemoveTaskRequest> = /*@__PURE__*/
-  messageDesc(file_dstack_shim_v1_shim_service, 21);
+  messageDesc(file_dstack_shim_v1_shim_service, 23);
 
 /**
  * It is gone.
@@ -708,7 +865,380 @@ export type RemoveTaskResponse = Message<"dstack.shim.v1.RemoveTaskResponse"> & 
  * Use `create(RemoveTaskResponseSchema)` to create a new message.
  */
 export const RemoveTaskResponseSchema: GenMessage<RemoveTaskResponse> = /*@__PURE__*/
-  messageDesc(file_dstack_shim_v1_shim_service, 22);
+  messageDesc(file_dstack_shim_v1_shim_service, 24);
+
+/**
+ * Ask for all about a task.
+ *
+ * @generated from message dstack.shim.v1.InspectTaskRequest
+ */
+export type InspectTaskRequest = Message<"dstack.shim.v1.InspectTaskRequest"> & {
+  /**
+   * Task.
+   *
+   * @generated from field: string task_id = 1;
+   */
+  taskId: string;
+};
+
+/**
+ * Describes the message dstack.shim.v1.InspectTaskRequest.
+ * Use `create(InspectTaskRequestSchema)` to create a new message.
+ */
+export const InspectTaskRequestSchema: GenMessage<InspectTaskRequest> = /*@__PURE__*/
+  messageDesc(file_dstack_shim_v1_shim_service, 25);
+
+/**
+ * All about a task.
+ *
+ * @generated from message dstack.shim.v1.InspectTaskResponse
+ */
+export type InspectTaskResponse = Message<"dstack.shim.v1.InspectTaskResponse"> & {
+  /**
+   * Status now.
+   *
+   * @generated from field: dstack.shim.v1.TaskStatus task = 1;
+   */
+  task?: TaskStatus | undefined;
+
+  /**
+   * As submitted, without registry_auth.password and runner_token.
+   *
+   * @generated from field: dstack.shim.v1.TaskSpec spec = 2;
+   */
+  spec?: TaskSpec | undefined;
+
+  /**
+   * Present once somebody asked for the end.
+   *
+   * @generated from field: optional dstack.shim.v1.StopWish stop = 3;
+   */
+  stop?: StopWish | undefined;
+
+  /**
+   * The container was started, or may have been.
+   *
+   * @generated from field: bool was_started = 4;
+   */
+  wasStarted: boolean;
+
+  /**
+   * RemoveTask was taken and has not finished.
+   *
+   * @generated from field: bool is_removing = 5;
+   */
+  isRemoving: boolean;
+
+  /**
+   * The container as the runtime describes it, JSON; values of its environment are left out. Empty when there is none.
+   *
+   * @generated from field: string container_json = 6;
+   */
+  containerJson: string;
+
+  /**
+   * Why container_json is empty, when that is a surprise.
+   *
+   * @generated from field: string container_error = 7;
+   */
+  containerError: string;
+};
+
+/**
+ * Describes the message dstack.shim.v1.InspectTaskResponse.
+ * Use `create(InspectTaskResponseSchema)` to create a new message.
+ */
+export const InspectTaskResponseSchema: GenMessage<InspectTaskResponse> = /*@__PURE__*/
+  messageDesc(file_dstack_shim_v1_shim_service, 26);
+
+/**
+ * The wish to end a task.
+ *
+ * @generated from message dstack.shim.v1.StopWish
+ */
+export type StopWish = Message<"dstack.shim.v1.StopWish"> & {
+  /**
+   * Time that the job gets after SIGTERM, counted from request_time.
+   *
+   * @generated from field: google.protobuf.Duration grace = 1;
+   */
+  grace?: Duration | undefined;
+
+  /**
+   * When it was taken, host clock.
+   *
+   * @generated from field: google.protobuf.Timestamp request_time = 2;
+   */
+  requestTime?: Timestamp | undefined;
+
+  /**
+   * As given.
+   *
+   * @generated from field: string message = 3;
+   */
+  message: string;
+
+  /**
+   * SIGTERM was sent.
+   *
+   * @generated from field: bool is_signalled = 4;
+   */
+  isSignalled: boolean;
+};
+
+/**
+ * Describes the message dstack.shim.v1.StopWish.
+ * Use `create(StopWishSchema)` to create a new message.
+ */
+export const StopWishSchema: GenMessage<StopWish> = /*@__PURE__*/
+  messageDesc(file_dstack_shim_v1_shim_service, 27);
+
+/**
+ * Ask for the end of a task's output.
+ *
+ * @generated from message dstack.shim.v1.TailTaskLogRequest
+ */
+export type TailTaskLogRequest = Message<"dstack.shim.v1.TailTaskLogRequest"> & {
+  /**
+   * Task.
+   *
+   * @generated from field: string task_id = 1;
+   */
+  taskId: string;
+
+  /**
+   * Which output; LOG_SOURCE_JOB when unspecified.
+   *
+   * @generated from field: dstack.common.v1.LogSource source = 2;
+   */
+  source: LogSource;
+
+  /**
+   * Most bytes of output; 0 means 64 KiB, at most 1 MiB.
+   *
+   * @generated from field: uint32 max_bytes = 3;
+   */
+  maxBytes: number;
+};
+
+/**
+ * Describes the message dstack.shim.v1.TailTaskLogRequest.
+ * Use `create(TailTaskLogRequestSchema)` to create a new message.
+ */
+export const TailTaskLogRequestSchema: GenMessage<TailTaskLogRequest> = /*@__PURE__*/
+  messageDesc(file_dstack_shim_v1_shim_service, 28);
+
+/**
+ * The end of a task's output.
+ *
+ * @generated from message dstack.shim.v1.TailTaskLogResponse
+ */
+export type TailTaskLogResponse = Message<"dstack.shim.v1.TailTaskLogResponse"> & {
+  /**
+   * Ascending, without holes.
+   *
+   * @generated from field: repeated dstack.common.v1.LogRecord records = 1;
+   */
+  records: LogRecord[];
+};
+
+/**
+ * Describes the message dstack.shim.v1.TailTaskLogResponse.
+ * Use `create(TailTaskLogResponseSchema)` to create a new message.
+ */
+export const TailTaskLogResponseSchema: GenMessage<TailTaskLogResponse> = /*@__PURE__*/
+  messageDesc(file_dstack_shim_v1_shim_service, 29);
+
+/**
+ * Ask for what the engine told during the pull.
+ *
+ * @generated from message dstack.shim.v1.GetPullLogRequest
+ */
+export type GetPullLogRequest = Message<"dstack.shim.v1.GetPullLogRequest"> & {
+  /**
+   * Task.
+   *
+   * @generated from field: string task_id = 1;
+   */
+  taskId: string;
+};
+
+/**
+ * Describes the message dstack.shim.v1.GetPullLogRequest.
+ * Use `create(GetPullLogRequestSchema)` to create a new message.
+ */
+export const GetPullLogRequestSchema: GenMessage<GetPullLogRequest> = /*@__PURE__*/
+  messageDesc(file_dstack_shim_v1_shim_service, 30);
+
+/**
+ * What the engine told.
+ *
+ * @generated from message dstack.shim.v1.GetPullLogResponse
+ */
+export type GetPullLogResponse = Message<"dstack.shim.v1.GetPullLogResponse"> & {
+  /**
+   * Lines as the engine wrote them; at most the last 256 KiB.
+   *
+   * @generated from field: bytes data = 1;
+   */
+  data: Uint8Array;
+};
+
+/**
+ * Describes the message dstack.shim.v1.GetPullLogResponse.
+ * Use `create(GetPullLogResponseSchema)` to create a new message.
+ */
+export const GetPullLogResponseSchema: GenMessage<GetPullLogResponse> = /*@__PURE__*/
+  messageDesc(file_dstack_shim_v1_shim_service, 31);
+
+/**
+ * Ask for the ledger.
+ *
+ * @generated from message dstack.shim.v1.DumpLedgerRequest
+ */
+export type DumpLedgerRequest = Message<"dstack.shim.v1.DumpLedgerRequest"> & {
+};
+
+/**
+ * Describes the message dstack.shim.v1.DumpLedgerRequest.
+ * Use `create(DumpLedgerRequestSchema)` to create a new message.
+ */
+export const DumpLedgerRequestSchema: GenMessage<DumpLedgerRequest> = /*@__PURE__*/
+  messageDesc(file_dstack_shim_v1_shim_service, 32);
+
+/**
+ * The ledger.
+ *
+ * @generated from message dstack.shim.v1.DumpLedgerResponse
+ */
+export type DumpLedgerResponse = Message<"dstack.shim.v1.DumpLedgerResponse"> & {
+  /**
+   * In the order of the host's tool.
+   *
+   * @generated from field: repeated dstack.shim.v1.LedgerEntry entries = 1;
+   */
+  entries: LedgerEntry[];
+};
+
+/**
+ * Describes the message dstack.shim.v1.DumpLedgerResponse.
+ * Use `create(DumpLedgerResponseSchema)` to create a new message.
+ */
+export const DumpLedgerResponseSchema: GenMessage<DumpLedgerResponse> = /*@__PURE__*/
+  messageDesc(file_dstack_shim_v1_shim_service, 33);
+
+/**
+ * One accelerator.
+ *
+ * @generated from message dstack.shim.v1.LedgerEntry
+ */
+export type LedgerEntry = Message<"dstack.shim.v1.LedgerEntry"> & {
+  /**
+   * Gpu.resource_id.
+   *
+   * @generated from field: string resource_id = 1;
+   */
+  resourceId: string;
+
+  /**
+   * Task that holds it; empty when free.
+   *
+   * @generated from field: string task_id = 2;
+   */
+  taskId: string;
+};
+
+/**
+ * Describes the message dstack.shim.v1.LedgerEntry.
+ * Use `create(LedgerEntrySchema)` to create a new message.
+ */
+export const LedgerEntrySchema: GenMessage<LedgerEntry> = /*@__PURE__*/
+  messageDesc(file_dstack_shim_v1_shim_service, 34);
+
+/**
+ * Read the facts again.
+ *
+ * @generated from message dstack.shim.v1.RefreshHostRequest
+ */
+export type RefreshHostRequest = Message<"dstack.shim.v1.RefreshHostRequest"> & {
+};
+
+/**
+ * Describes the message dstack.shim.v1.RefreshHostRequest.
+ * Use `create(RefreshHostRequestSchema)` to create a new message.
+ */
+export const RefreshHostRequestSchema: GenMessage<RefreshHostRequest> = /*@__PURE__*/
+  messageDesc(file_dstack_shim_v1_shim_service, 35);
+
+/**
+ * Facts now.
+ *
+ * @generated from message dstack.shim.v1.RefreshHostResponse
+ */
+export type RefreshHostResponse = Message<"dstack.shim.v1.RefreshHostResponse"> & {
+  /**
+   * Facts.
+   *
+   * @generated from field: dstack.shim.v1.HostFacts facts = 1;
+   */
+  facts?: HostFacts | undefined;
+};
+
+/**
+ * Describes the message dstack.shim.v1.RefreshHostResponse.
+ * Use `create(RefreshHostResponseSchema)` to create a new message.
+ */
+export const RefreshHostResponseSchema: GenMessage<RefreshHostResponse> = /*@__PURE__*/
+  messageDesc(file_dstack_shim_v1_shim_service, 36);
+
+/**
+ * Set or lift the drain.
+ *
+ * @generated from message dstack.shim.v1.SetDrainRequest
+ */
+export type SetDrainRequest = Message<"dstack.shim.v1.SetDrainRequest"> & {
+  /**
+   * True: refuse new tasks. False: take them again.
+   *
+   * @generated from field: bool is_draining = 1;
+   */
+  isDraining: boolean;
+
+  /**
+   * For people; required with is_draining, 1 to 256 bytes.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message dstack.shim.v1.SetDrainRequest.
+ * Use `create(SetDrainRequestSchema)` to create a new message.
+ */
+export const SetDrainRequestSchema: GenMessage<SetDrainRequest> = /*@__PURE__*/
+  messageDesc(file_dstack_shim_v1_shim_service, 37);
+
+/**
+ * The drain now.
+ *
+ * @generated from message dstack.shim.v1.SetDrainResponse
+ */
+export type SetDrainResponse = Message<"dstack.shim.v1.SetDrainResponse"> & {
+  /**
+   * Drain.
+   *
+   * @generated from field: dstack.shim.v1.DrainStatus drain = 1;
+   */
+  drain?: DrainStatus | undefined;
+};
+
+/**
+ * Describes the message dstack.shim.v1.SetDrainResponse.
+ * Use `create(SetDrainResponseSchema)` to create a new message.
+ */
+export const SetDrainResponseSchema: GenMessage<SetDrainResponse> = /*@__PURE__*/
+  messageDesc(file_dstack_shim_v1_shim_service, 38);
 
 /**
  * Drives the tasks of one host. The server keeps one Session open; the unary calls serve people and repair tools.
@@ -770,7 +1300,8 @@ export const ShimService: GenService<{
     output: typeof TerminateTaskResponseSchema;
   },
   /**
-   * Removes the container, the task directory and the record. Idempotent; FAILED_PRECONDITION/INVALID_STATE unless the task is TERMINATED.
+   * Removes the container, the task directory and the record. Idempotent: OK when there is no such task. FAILED_PRECONDITION/INVALID_STATE
+   * unless the task is TERMINATED or is_forced is set.
    *
    * @generated from rpc dstack.shim.v1.ShimService.RemoveTask
    */
@@ -778,6 +1309,69 @@ export const ShimService: GenService<{
     methodKind: "unary";
     input: typeof RemoveTaskRequestSchema;
     output: typeof RemoveTaskResponseSchema;
+  },
+  /**
+   * All that is known about one task: record, wishes, and the container as the runtime sees it. Secrets are left out. Read only.
+   * NOT_FOUND/TASK_NOT_FOUND. A runtime that does not answer leaves container_json empty and says so in container_error.
+   *
+   * @generated from rpc dstack.shim.v1.ShimService.InspectTask
+   */
+  inspectTask: {
+    methodKind: "unary";
+    input: typeof InspectTaskRequestSchema;
+    output: typeof InspectTaskResponseSchema;
+  },
+  /**
+   * The end of a task's output as it lies in its spool on this host; what the server has acknowledged may be gone from it. Read only,
+   * disturbs no session. NOT_FOUND/TASK_NOT_FOUND, INVALID_ARGUMENT/INVALID_FIELDS for an unknown source or more than 1 MiB.
+   *
+   * @generated from rpc dstack.shim.v1.ShimService.TailTaskLog
+   */
+  tailTaskLog: {
+    methodKind: "unary";
+    input: typeof TailTaskLogRequestSchema;
+    output: typeof TailTaskLogResponseSchema;
+  },
+  /**
+   * What the engine told during the pull of a task's image, newest part. Empty when nothing was pulled. NOT_FOUND/TASK_NOT_FOUND.
+   *
+   * @generated from rpc dstack.shim.v1.ShimService.GetPullLog
+   */
+  getPullLog: {
+    methodKind: "unary";
+    input: typeof GetPullLogRequestSchema;
+    output: typeof GetPullLogResponseSchema;
+  },
+  /**
+   * Which task holds which accelerator of the host. Read only.
+   *
+   * @generated from rpc dstack.shim.v1.ShimService.DumpLedger
+   */
+  dumpLedger: {
+    methodKind: "unary";
+    input: typeof DumpLedgerRequestSchema;
+    output: typeof DumpLedgerResponseSchema;
+  },
+  /**
+   * Reads the facts of the host again now; a change is told to the server as usual.
+   *
+   * @generated from rpc dstack.shim.v1.ShimService.RefreshHost
+   */
+  refreshHost: {
+    methodKind: "unary";
+    input: typeof RefreshHostRequestSchema;
+    output: typeof RefreshHostResponseSchema;
+  },
+  /**
+   * Sets or lifts the drain: a drained host refuses new tasks with FAILED_PRECONDITION/HOST_DRAINING, and its tasks go on. Kept over
+   * restarts. Idempotent. INVALID_ARGUMENT/INVALID_FIELDS for a drain without a reason or with one above 256 bytes.
+   *
+   * @generated from rpc dstack.shim.v1.ShimService.SetDrain
+   */
+  setDrain: {
+    methodKind: "unary";
+    input: typeof SetDrainRequestSchema;
+    output: typeof SetDrainResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_dstack_shim_v1_shim_service, 0);
