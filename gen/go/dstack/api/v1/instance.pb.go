@@ -197,7 +197,11 @@ type Instance struct {
 	// SHA256 fingerprint of the recorded ssh host key; empty: none yet.
 	HostKeyFingerprint string `protobuf:"bytes,19,opt,name=host_key_fingerprint,json=hostKeyFingerprint,proto3" json:"host_key_fingerprint,omitempty"`
 	// Version of the shim on the host; empty: not known yet.
-	ShimVersion   string `protobuf:"bytes,20,opt,name=shim_version,json=shimVersion,proto3" json:"shim_version,omitempty"`
+	ShimVersion string `protobuf:"bytes,20,opt,name=shim_version,json=shimVersion,proto3" json:"shim_version,omitempty"`
+	// The worst health among its accelerators; unspecified where nobody watches. Set by the server from what the shim tells.
+	Health v1.HealthStatus `protobuf:"varint,21,opt,name=health,proto3,enum=dstack.common.v1.HealthStatus" json:"health,omitempty"`
+	// Why it is not healthy, for people; empty otherwise.
+	HealthMessage string `protobuf:"bytes,22,opt,name=health_message,json=healthMessage,proto3" json:"health_message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -372,11 +376,25 @@ func (x *Instance) GetShimVersion() string {
 	return ""
 }
 
+func (x *Instance) GetHealth() v1.HealthStatus {
+	if x != nil {
+		return x.Health
+	}
+	return v1.HealthStatus(0)
+}
+
+func (x *Instance) GetHealthMessage() string {
+	if x != nil {
+		return x.HealthMessage
+	}
+	return ""
+}
+
 var File_dstack_api_v1_instance_proto protoreflect.FileDescriptor
 
 const file_dstack_api_v1_instance_proto_rawDesc = "" +
 	"\n" +
-	"\x1cdstack/api/v1/instance.proto\x12\rdstack.api.v1\x1a dstack/common/v1/resources.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb0\x06\n" +
+	"\x1cdstack/api/v1/instance.proto\x12\rdstack.api.v1\x1a dstack/common/v1/resources.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8f\a\n" +
 	"\bInstance\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
@@ -401,7 +419,9 @@ const file_dstack_api_v1_instance_proto_rawDesc = "" +
 	"created_at\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12+\n" +
 	"\x11container_runtime\x18\x12 \x01(\tR\x10containerRuntime\x120\n" +
 	"\x14host_key_fingerprint\x18\x13 \x01(\tR\x12hostKeyFingerprint\x12!\n" +
-	"\fshim_version\x18\x14 \x01(\tR\vshimVersion*\xe5\x01\n" +
+	"\fshim_version\x18\x14 \x01(\tR\vshimVersion\x126\n" +
+	"\x06health\x18\x15 \x01(\x0e2\x1e.dstack.common.v1.HealthStatusR\x06health\x12%\n" +
+	"\x0ehealth_message\x18\x16 \x01(\tR\rhealthMessage*\xe5\x01\n" +
 	"\x0eInstanceStatus\x12\x1f\n" +
 	"\x1bINSTANCE_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17INSTANCE_STATUS_PENDING\x10\x01\x12 \n" +
@@ -438,17 +458,19 @@ var file_dstack_api_v1_instance_proto_goTypes = []any{
 	(*Instance)(nil),               // 2: dstack.api.v1.Instance
 	(*v1.Resources)(nil),           // 3: dstack.common.v1.Resources
 	(*timestamppb.Timestamp)(nil),  // 4: google.protobuf.Timestamp
+	(v1.HealthStatus)(0),           // 5: dstack.common.v1.HealthStatus
 }
 var file_dstack_api_v1_instance_proto_depIdxs = []int32{
 	0, // 0: dstack.api.v1.Instance.status:type_name -> dstack.api.v1.InstanceStatus
 	1, // 1: dstack.api.v1.Instance.termination_reason:type_name -> dstack.api.v1.InstanceTerminationReason
 	3, // 2: dstack.api.v1.Instance.resources:type_name -> dstack.common.v1.Resources
 	4, // 3: dstack.api.v1.Instance.created_at:type_name -> google.protobuf.Timestamp
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	5, // 4: dstack.api.v1.Instance.health:type_name -> dstack.common.v1.HealthStatus
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_dstack_api_v1_instance_proto_init() }

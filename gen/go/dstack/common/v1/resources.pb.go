@@ -141,6 +141,63 @@ func (CpuArch) EnumDescriptor() ([]byte, []int) {
 	return file_dstack_common_v1_resources_proto_rawDescGZIP(), []int{1}
 }
 
+// How well a device or a host is.
+type HealthStatus int32
+
+const (
+	// Nobody watches it.
+	HealthStatus_HEALTH_STATUS_UNSPECIFIED HealthStatus = 0
+	// Watched, and nothing is wrong.
+	HealthStatus_HEALTH_STATUS_HEALTHY HealthStatus = 1
+	// Works, but something needs attention; it is still given to jobs.
+	HealthStatus_HEALTH_STATUS_WARNING HealthStatus = 2
+	// Not to be used: it is not given to jobs any more.
+	HealthStatus_HEALTH_STATUS_FAILURE HealthStatus = 3
+)
+
+// Enum value maps for HealthStatus.
+var (
+	HealthStatus_name = map[int32]string{
+		0: "HEALTH_STATUS_UNSPECIFIED",
+		1: "HEALTH_STATUS_HEALTHY",
+		2: "HEALTH_STATUS_WARNING",
+		3: "HEALTH_STATUS_FAILURE",
+	}
+	HealthStatus_value = map[string]int32{
+		"HEALTH_STATUS_UNSPECIFIED": 0,
+		"HEALTH_STATUS_HEALTHY":     1,
+		"HEALTH_STATUS_WARNING":     2,
+		"HEALTH_STATUS_FAILURE":     3,
+	}
+)
+
+func (x HealthStatus) Enum() *HealthStatus {
+	p := new(HealthStatus)
+	*p = x
+	return p
+}
+
+func (x HealthStatus) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (HealthStatus) Descriptor() protoreflect.EnumDescriptor {
+	return file_dstack_common_v1_resources_proto_enumTypes[2].Descriptor()
+}
+
+func (HealthStatus) Type() protoreflect.EnumType {
+	return &file_dstack_common_v1_resources_proto_enumTypes[2]
+}
+
+func (x HealthStatus) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use HealthStatus.Descriptor instead.
+func (HealthStatus) EnumDescriptor() ([]byte, []int) {
+	return file_dstack_common_v1_resources_proto_rawDescGZIP(), []int{2}
+}
+
 // One accelerator of a host.
 type Gpu struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -155,7 +212,17 @@ type Gpu struct {
 	// Version of the kernel driver as its tool prints it; empty where unknown.
 	DriverVersion string `protobuf:"bytes,5,opt,name=driver_version,json=driverVersion,proto3" json:"driver_version,omitempty"`
 	// PCI address such as "0000:01:00.0"; empty where unknown.
-	PciAddress    string `protobuf:"bytes,6,opt,name=pci_address,json=pciAddress,proto3" json:"pci_address,omitempty"`
+	PciAddress string `protobuf:"bytes,6,opt,name=pci_address,json=pciAddress,proto3" json:"pci_address,omitempty"`
+	// Identity that the device keeps when it moves to another slot, such as "GPU-6f0c..."; empty where the maker has none. Set by the shim.
+	Uuid string `protobuf:"bytes,7,opt,name=uuid,proto3" json:"uuid,omitempty"`
+	// NUMA node of the host that it is attached to; absent where unknown. Set by the shim.
+	NumaNode *uint32 `protobuf:"varint,8,opt,name=numa_node,json=numaNode,proto3,oneof" json:"numa_node,omitempty"`
+	// How it is. Set by the shim.
+	Health HealthStatus `protobuf:"varint,9,opt,name=health,proto3,enum=dstack.common.v1.HealthStatus" json:"health,omitempty"`
+	// Why it is not healthy, for people; empty otherwise. Set by the shim.
+	HealthMessage string `protobuf:"bytes,10,opt,name=health_message,json=healthMessage,proto3" json:"health_message,omitempty"`
+	// UUID of the card that this is a slice of (MIG); empty for whole cards. Set by the shim.
+	ParentUuid    string `protobuf:"bytes,11,opt,name=parent_uuid,json=parentUuid,proto3" json:"parent_uuid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -228,6 +295,41 @@ func (x *Gpu) GetDriverVersion() string {
 func (x *Gpu) GetPciAddress() string {
 	if x != nil {
 		return x.PciAddress
+	}
+	return ""
+}
+
+func (x *Gpu) GetUuid() string {
+	if x != nil {
+		return x.Uuid
+	}
+	return ""
+}
+
+func (x *Gpu) GetNumaNode() uint32 {
+	if x != nil && x.NumaNode != nil {
+		return *x.NumaNode
+	}
+	return 0
+}
+
+func (x *Gpu) GetHealth() HealthStatus {
+	if x != nil {
+		return x.Health
+	}
+	return HealthStatus_HEALTH_STATUS_UNSPECIFIED
+}
+
+func (x *Gpu) GetHealthMessage() string {
+	if x != nil {
+		return x.HealthMessage
+	}
+	return ""
+}
+
+func (x *Gpu) GetParentUuid() string {
+	if x != nil {
+		return x.ParentUuid
 	}
 	return ""
 }
@@ -318,7 +420,7 @@ var File_dstack_common_v1_resources_proto protoreflect.FileDescriptor
 
 const file_dstack_common_v1_resources_proto_rawDesc = "" +
 	"\n" +
-	" dstack/common/v1/resources.proto\x12\x10dstack.common.v1\"\xda\x01\n" +
+	" dstack/common/v1/resources.proto\x12\x10dstack.common.v1\"\x9e\x03\n" +
 	"\x03Gpu\x12\x1f\n" +
 	"\vresource_id\x18\x01 \x01(\tR\n" +
 	"resourceId\x123\n" +
@@ -327,7 +429,16 @@ const file_dstack_common_v1_resources_proto_rawDesc = "" +
 	"\fmemory_bytes\x18\x04 \x01(\x04R\vmemoryBytes\x12%\n" +
 	"\x0edriver_version\x18\x05 \x01(\tR\rdriverVersion\x12\x1f\n" +
 	"\vpci_address\x18\x06 \x01(\tR\n" +
-	"pciAddress\"\xc2\x01\n" +
+	"pciAddress\x12\x12\n" +
+	"\x04uuid\x18\a \x01(\tR\x04uuid\x12 \n" +
+	"\tnuma_node\x18\b \x01(\rH\x00R\bnumaNode\x88\x01\x01\x126\n" +
+	"\x06health\x18\t \x01(\x0e2\x1e.dstack.common.v1.HealthStatusR\x06health\x12%\n" +
+	"\x0ehealth_message\x18\n" +
+	" \x01(\tR\rhealthMessage\x12\x1f\n" +
+	"\vparent_uuid\x18\v \x01(\tR\n" +
+	"parentUuidB\f\n" +
+	"\n" +
+	"_numa_node\"\xc2\x01\n" +
 	"\tResources\x12\x12\n" +
 	"\x04cpus\x18\x01 \x01(\rR\x04cpus\x124\n" +
 	"\bcpu_arch\x18\x02 \x01(\x0e2\x19.dstack.common.v1.CpuArchR\acpuArch\x12!\n" +
@@ -345,7 +456,12 @@ const file_dstack_common_v1_resources_proto_rawDesc = "" +
 	"\aCpuArch\x12\x18\n" +
 	"\x14CPU_ARCH_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fCPU_ARCH_X86\x10\x01\x12\x10\n" +
-	"\fCPU_ARCH_ARM\x10\x02B\xbb\x01\n" +
+	"\fCPU_ARCH_ARM\x10\x02*~\n" +
+	"\fHealthStatus\x12\x1d\n" +
+	"\x19HEALTH_STATUS_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15HEALTH_STATUS_HEALTHY\x10\x01\x12\x19\n" +
+	"\x15HEALTH_STATUS_WARNING\x10\x02\x12\x19\n" +
+	"\x15HEALTH_STATUS_FAILURE\x10\x03B\xbb\x01\n" +
 	"\x14com.dstack.common.v1B\x0eResourcesProtoP\x01Z1dstack.ai/dstack/gen/go/dstack/common/v1;commonv1\xa2\x02\x03DCX\xaa\x02\x10Dstack.Common.V1\xca\x02\x10Dstack\\Common\\V1\xe2\x02\x1cDstack\\Common\\V1\\GPBMetadata\xea\x02\x12Dstack::Common::V1b\x06proto3"
 
 var (
@@ -360,23 +476,25 @@ func file_dstack_common_v1_resources_proto_rawDescGZIP() []byte {
 	return file_dstack_common_v1_resources_proto_rawDescData
 }
 
-var file_dstack_common_v1_resources_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_dstack_common_v1_resources_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_dstack_common_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_dstack_common_v1_resources_proto_goTypes = []any{
 	(GpuVendor)(0),    // 0: dstack.common.v1.GpuVendor
 	(CpuArch)(0),      // 1: dstack.common.v1.CpuArch
-	(*Gpu)(nil),       // 2: dstack.common.v1.Gpu
-	(*Resources)(nil), // 3: dstack.common.v1.Resources
+	(HealthStatus)(0), // 2: dstack.common.v1.HealthStatus
+	(*Gpu)(nil),       // 3: dstack.common.v1.Gpu
+	(*Resources)(nil), // 4: dstack.common.v1.Resources
 }
 var file_dstack_common_v1_resources_proto_depIdxs = []int32{
 	0, // 0: dstack.common.v1.Gpu.vendor:type_name -> dstack.common.v1.GpuVendor
-	1, // 1: dstack.common.v1.Resources.cpu_arch:type_name -> dstack.common.v1.CpuArch
-	2, // 2: dstack.common.v1.Resources.gpus:type_name -> dstack.common.v1.Gpu
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	2, // 1: dstack.common.v1.Gpu.health:type_name -> dstack.common.v1.HealthStatus
+	1, // 2: dstack.common.v1.Resources.cpu_arch:type_name -> dstack.common.v1.CpuArch
+	3, // 3: dstack.common.v1.Resources.gpus:type_name -> dstack.common.v1.Gpu
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_dstack_common_v1_resources_proto_init() }
@@ -384,12 +502,13 @@ func file_dstack_common_v1_resources_proto_init() {
 	if File_dstack_common_v1_resources_proto != nil {
 		return
 	}
+	file_dstack_common_v1_resources_proto_msgTypes[0].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dstack_common_v1_resources_proto_rawDesc), len(file_dstack_common_v1_resources_proto_rawDesc)),
-			NumEnums:      2,
+			NumEnums:      3,
 			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -78,6 +78,144 @@ func (ContainerRuntime) EnumDescriptor() ([]byte, []int) {
 	return file_dstack_shim_v1_host_proto_rawDescGZIP(), []int{0}
 }
 
+// How two accelerators reach each other, from best to worst.
+type GpuLinkKind int32
+
+const (
+	// Not known.
+	GpuLinkKind_GPU_LINK_KIND_UNSPECIFIED GpuLinkKind = 0
+	// The maker's own links: NVLink, xGMI.
+	GpuLinkKind_GPU_LINK_KIND_DIRECT GpuLinkKind = 1
+	// One or more PCI switches, no host bridge.
+	GpuLinkKind_GPU_LINK_KIND_PCI_SWITCH GpuLinkKind = 2
+	// The same host bridge.
+	GpuLinkKind_GPU_LINK_KIND_HOST_BRIDGE GpuLinkKind = 3
+	// The same NUMA node.
+	GpuLinkKind_GPU_LINK_KIND_NUMA_NODE GpuLinkKind = 4
+	// The link between processors.
+	GpuLinkKind_GPU_LINK_KIND_SYSTEM GpuLinkKind = 5
+)
+
+// Enum value maps for GpuLinkKind.
+var (
+	GpuLinkKind_name = map[int32]string{
+		0: "GPU_LINK_KIND_UNSPECIFIED",
+		1: "GPU_LINK_KIND_DIRECT",
+		2: "GPU_LINK_KIND_PCI_SWITCH",
+		3: "GPU_LINK_KIND_HOST_BRIDGE",
+		4: "GPU_LINK_KIND_NUMA_NODE",
+		5: "GPU_LINK_KIND_SYSTEM",
+	}
+	GpuLinkKind_value = map[string]int32{
+		"GPU_LINK_KIND_UNSPECIFIED": 0,
+		"GPU_LINK_KIND_DIRECT":      1,
+		"GPU_LINK_KIND_PCI_SWITCH":  2,
+		"GPU_LINK_KIND_HOST_BRIDGE": 3,
+		"GPU_LINK_KIND_NUMA_NODE":   4,
+		"GPU_LINK_KIND_SYSTEM":      5,
+	}
+)
+
+func (x GpuLinkKind) Enum() *GpuLinkKind {
+	p := new(GpuLinkKind)
+	*p = x
+	return p
+}
+
+func (x GpuLinkKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GpuLinkKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_dstack_shim_v1_host_proto_enumTypes[1].Descriptor()
+}
+
+func (GpuLinkKind) Type() protoreflect.EnumType {
+	return &file_dstack_shim_v1_host_proto_enumTypes[1]
+}
+
+func (x GpuLinkKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GpuLinkKind.Descriptor instead.
+func (GpuLinkKind) EnumDescriptor() ([]byte, []int) {
+	return file_dstack_shim_v1_host_proto_rawDescGZIP(), []int{1}
+}
+
+// One pair of accelerators. Pairs that are not listed are not known to be near.
+type GpuLink struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// resource_id of one.
+	First string `protobuf:"bytes,1,opt,name=first,proto3" json:"first,omitempty"`
+	// resource_id of the other.
+	Second string `protobuf:"bytes,2,opt,name=second,proto3" json:"second,omitempty"`
+	// Best way between them.
+	Kind GpuLinkKind `protobuf:"varint,3,opt,name=kind,proto3,enum=dstack.shim.v1.GpuLinkKind" json:"kind,omitempty"`
+	// Number of direct links; 0 where unknown or through a switch.
+	Lanes         uint32 `protobuf:"varint,4,opt,name=lanes,proto3" json:"lanes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GpuLink) Reset() {
+	*x = GpuLink{}
+	mi := &file_dstack_shim_v1_host_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GpuLink) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GpuLink) ProtoMessage() {}
+
+func (x *GpuLink) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_shim_v1_host_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GpuLink.ProtoReflect.Descriptor instead.
+func (*GpuLink) Descriptor() ([]byte, []int) {
+	return file_dstack_shim_v1_host_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *GpuLink) GetFirst() string {
+	if x != nil {
+		return x.First
+	}
+	return ""
+}
+
+func (x *GpuLink) GetSecond() string {
+	if x != nil {
+		return x.Second
+	}
+	return ""
+}
+
+func (x *GpuLink) GetKind() GpuLinkKind {
+	if x != nil {
+		return x.Kind
+	}
+	return GpuLinkKind_GPU_LINK_KIND_UNSPECIFIED
+}
+
+func (x *GpuLink) GetLanes() uint32 {
+	if x != nil {
+		return x.Lanes
+	}
+	return 0
+}
+
 // Facts that change rarely. Sent once after the session opens and again when one of them changes.
 type HostFacts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -99,13 +237,23 @@ type HostFacts struct {
 	ShimVersion string `protobuf:"bytes,8,opt,name=shim_version,json=shimVersion,proto3" json:"shim_version,omitempty"`
 	// Linux capabilities of the kernel that containers cannot get here, for example "CAP_SYS_RESOURCE"; the engine refuses privileged tasks then.
 	MissingCapabilities []string `protobuf:"bytes,9,rep,name=missing_capabilities,json=missingCapabilities,proto3" json:"missing_capabilities,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// Which accelerators are near each other. Set by the shim, which prefers near ones for a task.
+	GpuLinks []*GpuLink `protobuf:"bytes,10,rep,name=gpu_links,json=gpuLinks,proto3" json:"gpu_links,omitempty"`
+	// The accelerators did not answer yet: those in resources are the ones of the last time, perhaps none. False by default.
+	IsProbing bool `protobuf:"varint,11,opt,name=is_probing,json=isProbing,proto3" json:"is_probing,omitempty"`
+	// Names of the engine's OCI runtimes, such as "nvidia" or "habana", sorted; empty for processes.
+	OciRuntimes []string `protobuf:"bytes,12,rep,name=oci_runtimes,json=ociRuntimes,proto3" json:"oci_runtimes,omitempty"`
+	// The kernel's id of this boot; empty where unknown.
+	BootId string `protobuf:"bytes,13,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	// Bytes that an ordinary user can still write on the disk of images and task directories, rounded down to GiB; 0 means unknown.
+	DiskFreeBytes uint64 `protobuf:"varint,14,opt,name=disk_free_bytes,json=diskFreeBytes,proto3" json:"disk_free_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HostFacts) Reset() {
 	*x = HostFacts{}
-	mi := &file_dstack_shim_v1_host_proto_msgTypes[0]
+	mi := &file_dstack_shim_v1_host_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -117,7 +265,7 @@ func (x *HostFacts) String() string {
 func (*HostFacts) ProtoMessage() {}
 
 func (x *HostFacts) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_shim_v1_host_proto_msgTypes[0]
+	mi := &file_dstack_shim_v1_host_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -130,7 +278,7 @@ func (x *HostFacts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostFacts.ProtoReflect.Descriptor instead.
 func (*HostFacts) Descriptor() ([]byte, []int) {
-	return file_dstack_shim_v1_host_proto_rawDescGZIP(), []int{0}
+	return file_dstack_shim_v1_host_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *HostFacts) GetResources() *v1.Resources {
@@ -196,6 +344,232 @@ func (x *HostFacts) GetMissingCapabilities() []string {
 	return nil
 }
 
+func (x *HostFacts) GetGpuLinks() []*GpuLink {
+	if x != nil {
+		return x.GpuLinks
+	}
+	return nil
+}
+
+func (x *HostFacts) GetIsProbing() bool {
+	if x != nil {
+		return x.IsProbing
+	}
+	return false
+}
+
+func (x *HostFacts) GetOciRuntimes() []string {
+	if x != nil {
+		return x.OciRuntimes
+	}
+	return nil
+}
+
+func (x *HostFacts) GetBootId() string {
+	if x != nil {
+		return x.BootId
+	}
+	return ""
+}
+
+func (x *HostFacts) GetDiskFreeBytes() uint64 {
+	if x != nil {
+		return x.DiskFreeBytes
+	}
+	return 0
+}
+
+// One sample of one accelerator. Values that its tool does not tell are 0.
+type GpuMetrics struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Accelerator.
+	ResourceId string `protobuf:"bytes,1,opt,name=resource_id,json=resourceId,proto3" json:"resource_id,omitempty"`
+	// Share of the last second in which it computed, 0 to 1.
+	UsageRatio float64 `protobuf:"fixed64,2,opt,name=usage_ratio,json=usageRatio,proto3" json:"usage_ratio,omitempty"`
+	// Memory in use in bytes.
+	MemoryUsedBytes uint64 `protobuf:"varint,3,opt,name=memory_used_bytes,json=memoryUsedBytes,proto3" json:"memory_used_bytes,omitempty"`
+	// Temperature of the chip in degrees Celsius.
+	TemperatureCelsius uint32 `protobuf:"varint,4,opt,name=temperature_celsius,json=temperatureCelsius,proto3" json:"temperature_celsius,omitempty"`
+	// Power draw in watts.
+	PowerWatts    float64 `protobuf:"fixed64,5,opt,name=power_watts,json=powerWatts,proto3" json:"power_watts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GpuMetrics) Reset() {
+	*x = GpuMetrics{}
+	mi := &file_dstack_shim_v1_host_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GpuMetrics) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GpuMetrics) ProtoMessage() {}
+
+func (x *GpuMetrics) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_shim_v1_host_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GpuMetrics.ProtoReflect.Descriptor instead.
+func (*GpuMetrics) Descriptor() ([]byte, []int) {
+	return file_dstack_shim_v1_host_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *GpuMetrics) GetResourceId() string {
+	if x != nil {
+		return x.ResourceId
+	}
+	return ""
+}
+
+func (x *GpuMetrics) GetUsageRatio() float64 {
+	if x != nil {
+		return x.UsageRatio
+	}
+	return 0
+}
+
+func (x *GpuMetrics) GetMemoryUsedBytes() uint64 {
+	if x != nil {
+		return x.MemoryUsedBytes
+	}
+	return 0
+}
+
+func (x *GpuMetrics) GetTemperatureCelsius() uint32 {
+	if x != nil {
+		return x.TemperatureCelsius
+	}
+	return 0
+}
+
+func (x *GpuMetrics) GetPowerWatts() float64 {
+	if x != nil {
+		return x.PowerWatts
+	}
+	return 0
+}
+
+// One sample of one task, measured from outside of its container. Counters begin with the container.
+type TaskMetrics struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Task.
+	TaskId string `protobuf:"bytes,1,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	// Processor time used so far, in microseconds of one processor.
+	CpuUsageMicros uint64 `protobuf:"varint,2,opt,name=cpu_usage_micros,json=cpuUsageMicros,proto3" json:"cpu_usage_micros,omitempty"`
+	// Memory in use in bytes, caches that could be dropped left out.
+	MemoryUsedBytes uint64 `protobuf:"varint,3,opt,name=memory_used_bytes,json=memoryUsedBytes,proto3" json:"memory_used_bytes,omitempty"`
+	// Bytes received so far; 0 for tasks in the host's own network.
+	NetworkReceivedBytes uint64 `protobuf:"varint,4,opt,name=network_received_bytes,json=networkReceivedBytes,proto3" json:"network_received_bytes,omitempty"`
+	// Bytes sent so far; 0 for tasks in the host's own network.
+	NetworkSentBytes uint64 `protobuf:"varint,5,opt,name=network_sent_bytes,json=networkSentBytes,proto3" json:"network_sent_bytes,omitempty"`
+	// Bytes read from block devices so far.
+	DiskReadBytes uint64 `protobuf:"varint,6,opt,name=disk_read_bytes,json=diskReadBytes,proto3" json:"disk_read_bytes,omitempty"`
+	// Bytes written to block devices so far.
+	DiskWrittenBytes uint64 `protobuf:"varint,7,opt,name=disk_written_bytes,json=diskWrittenBytes,proto3" json:"disk_written_bytes,omitempty"`
+	// The task's own accelerators.
+	Gpus          []*GpuMetrics `protobuf:"bytes,8,rep,name=gpus,proto3" json:"gpus,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskMetrics) Reset() {
+	*x = TaskMetrics{}
+	mi := &file_dstack_shim_v1_host_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskMetrics) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskMetrics) ProtoMessage() {}
+
+func (x *TaskMetrics) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_shim_v1_host_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskMetrics.ProtoReflect.Descriptor instead.
+func (*TaskMetrics) Descriptor() ([]byte, []int) {
+	return file_dstack_shim_v1_host_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *TaskMetrics) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *TaskMetrics) GetCpuUsageMicros() uint64 {
+	if x != nil {
+		return x.CpuUsageMicros
+	}
+	return 0
+}
+
+func (x *TaskMetrics) GetMemoryUsedBytes() uint64 {
+	if x != nil {
+		return x.MemoryUsedBytes
+	}
+	return 0
+}
+
+func (x *TaskMetrics) GetNetworkReceivedBytes() uint64 {
+	if x != nil {
+		return x.NetworkReceivedBytes
+	}
+	return 0
+}
+
+func (x *TaskMetrics) GetNetworkSentBytes() uint64 {
+	if x != nil {
+		return x.NetworkSentBytes
+	}
+	return 0
+}
+
+func (x *TaskMetrics) GetDiskReadBytes() uint64 {
+	if x != nil {
+		return x.DiskReadBytes
+	}
+	return 0
+}
+
+func (x *TaskMetrics) GetDiskWrittenBytes() uint64 {
+	if x != nil {
+		return x.DiskWrittenBytes
+	}
+	return 0
+}
+
+func (x *TaskMetrics) GetGpus() []*GpuMetrics {
+	if x != nil {
+		return x.Gpus
+	}
+	return nil
+}
+
 // One sample of the host's load.
 type HostMetrics struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -207,13 +581,25 @@ type HostMetrics struct {
 	MemoryUsedBytes uint64 `protobuf:"varint,3,opt,name=memory_used_bytes,json=memoryUsedBytes,proto3" json:"memory_used_bytes,omitempty"`
 	// Free bytes of the disk that holds images and task directories.
 	DiskFreeBytes uint64 `protobuf:"varint,4,opt,name=disk_free_bytes,json=diskFreeBytes,proto3" json:"disk_free_bytes,omitempty"`
+	// Bytes received since boot by interfaces other than loopback and the engine's own.
+	NetworkReceivedBytes uint64 `protobuf:"varint,5,opt,name=network_received_bytes,json=networkReceivedBytes,proto3" json:"network_received_bytes,omitempty"`
+	// Bytes sent since boot by the same interfaces.
+	NetworkSentBytes uint64 `protobuf:"varint,6,opt,name=network_sent_bytes,json=networkSentBytes,proto3" json:"network_sent_bytes,omitempty"`
+	// Bytes read from disks since boot.
+	DiskReadBytes uint64 `protobuf:"varint,7,opt,name=disk_read_bytes,json=diskReadBytes,proto3" json:"disk_read_bytes,omitempty"`
+	// Bytes written to disks since boot.
+	DiskWrittenBytes uint64 `protobuf:"varint,8,opt,name=disk_written_bytes,json=diskWrittenBytes,proto3" json:"disk_written_bytes,omitempty"`
+	// Accelerators that could be measured.
+	Gpus []*GpuMetrics `protobuf:"bytes,9,rep,name=gpus,proto3" json:"gpus,omitempty"`
+	// Tasks that run.
+	Tasks         []*TaskMetrics `protobuf:"bytes,10,rep,name=tasks,proto3" json:"tasks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HostMetrics) Reset() {
 	*x = HostMetrics{}
-	mi := &file_dstack_shim_v1_host_proto_msgTypes[1]
+	mi := &file_dstack_shim_v1_host_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -225,7 +611,7 @@ func (x *HostMetrics) String() string {
 func (*HostMetrics) ProtoMessage() {}
 
 func (x *HostMetrics) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_shim_v1_host_proto_msgTypes[1]
+	mi := &file_dstack_shim_v1_host_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -238,7 +624,7 @@ func (x *HostMetrics) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostMetrics.ProtoReflect.Descriptor instead.
 func (*HostMetrics) Descriptor() ([]byte, []int) {
-	return file_dstack_shim_v1_host_proto_rawDescGZIP(), []int{1}
+	return file_dstack_shim_v1_host_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *HostMetrics) GetTime() *timestamppb.Timestamp {
@@ -269,11 +655,113 @@ func (x *HostMetrics) GetDiskFreeBytes() uint64 {
 	return 0
 }
 
+func (x *HostMetrics) GetNetworkReceivedBytes() uint64 {
+	if x != nil {
+		return x.NetworkReceivedBytes
+	}
+	return 0
+}
+
+func (x *HostMetrics) GetNetworkSentBytes() uint64 {
+	if x != nil {
+		return x.NetworkSentBytes
+	}
+	return 0
+}
+
+func (x *HostMetrics) GetDiskReadBytes() uint64 {
+	if x != nil {
+		return x.DiskReadBytes
+	}
+	return 0
+}
+
+func (x *HostMetrics) GetDiskWrittenBytes() uint64 {
+	if x != nil {
+		return x.DiskWrittenBytes
+	}
+	return 0
+}
+
+func (x *HostMetrics) GetGpus() []*GpuMetrics {
+	if x != nil {
+		return x.Gpus
+	}
+	return nil
+}
+
+func (x *HostMetrics) GetTasks() []*TaskMetrics {
+	if x != nil {
+		return x.Tasks
+	}
+	return nil
+}
+
+// Consecutive samples, at most one a second, oldest first. While the server is away the shim keeps the newest ones only.
+type HostMetricsBatch struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Samples.
+	Samples []*HostMetrics `protobuf:"bytes,1,rep,name=samples,proto3" json:"samples,omitempty"`
+	// Samples that were dropped before the first one since the last batch.
+	Dropped       uint32 `protobuf:"varint,2,opt,name=dropped,proto3" json:"dropped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostMetricsBatch) Reset() {
+	*x = HostMetricsBatch{}
+	mi := &file_dstack_shim_v1_host_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostMetricsBatch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostMetricsBatch) ProtoMessage() {}
+
+func (x *HostMetricsBatch) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_shim_v1_host_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostMetricsBatch.ProtoReflect.Descriptor instead.
+func (*HostMetricsBatch) Descriptor() ([]byte, []int) {
+	return file_dstack_shim_v1_host_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *HostMetricsBatch) GetSamples() []*HostMetrics {
+	if x != nil {
+		return x.Samples
+	}
+	return nil
+}
+
+func (x *HostMetricsBatch) GetDropped() uint32 {
+	if x != nil {
+		return x.Dropped
+	}
+	return 0
+}
+
 var File_dstack_shim_v1_host_proto protoreflect.FileDescriptor
 
 const file_dstack_shim_v1_host_proto_rawDesc = "" +
 	"\n" +
-	"\x19dstack/shim/v1/host.proto\x12\x0edstack.shim.v1\x1a dstack/common/v1/resources.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaf\x03\n" +
+	"\x19dstack/shim/v1/host.proto\x12\x0edstack.shim.v1\x1a dstack/common/v1/resources.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"~\n" +
+	"\aGpuLink\x12\x14\n" +
+	"\x05first\x18\x01 \x01(\tR\x05first\x12\x16\n" +
+	"\x06second\x18\x02 \x01(\tR\x06second\x12/\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x1b.dstack.shim.v1.GpuLinkKindR\x04kind\x12\x14\n" +
+	"\x05lanes\x18\x04 \x01(\rR\x05lanes\"\xe8\x04\n" +
 	"\tHostFacts\x129\n" +
 	"\tresources\x18\x01 \x01(\v2\x1b.dstack.common.v1.ResourcesR\tresources\x12\x1a\n" +
 	"\bhostname\x18\x02 \x01(\tR\bhostname\x12\x1c\n" +
@@ -283,16 +771,59 @@ const file_dstack_shim_v1_host_proto_rawDesc = "" +
 	"\x0ekernel_version\x18\x06 \x01(\tR\rkernelVersion\x12%\n" +
 	"\x0ecgroup_version\x18\a \x01(\rR\rcgroupVersion\x12!\n" +
 	"\fshim_version\x18\b \x01(\tR\vshimVersion\x121\n" +
-	"\x14missing_capabilities\x18\t \x03(\tR\x13missingCapabilities\"\xb9\x01\n" +
+	"\x14missing_capabilities\x18\t \x03(\tR\x13missingCapabilities\x124\n" +
+	"\tgpu_links\x18\n" +
+	" \x03(\v2\x17.dstack.shim.v1.GpuLinkR\bgpuLinks\x12\x1d\n" +
+	"\n" +
+	"is_probing\x18\v \x01(\bR\tisProbing\x12!\n" +
+	"\foci_runtimes\x18\f \x03(\tR\vociRuntimes\x12\x17\n" +
+	"\aboot_id\x18\r \x01(\tR\x06bootId\x12&\n" +
+	"\x0fdisk_free_bytes\x18\x0e \x01(\x04R\rdiskFreeBytes\"\xcc\x01\n" +
+	"\n" +
+	"GpuMetrics\x12\x1f\n" +
+	"\vresource_id\x18\x01 \x01(\tR\n" +
+	"resourceId\x12\x1f\n" +
+	"\vusage_ratio\x18\x02 \x01(\x01R\n" +
+	"usageRatio\x12*\n" +
+	"\x11memory_used_bytes\x18\x03 \x01(\x04R\x0fmemoryUsedBytes\x12/\n" +
+	"\x13temperature_celsius\x18\x04 \x01(\rR\x12temperatureCelsius\x12\x1f\n" +
+	"\vpower_watts\x18\x05 \x01(\x01R\n" +
+	"powerWatts\"\xe6\x02\n" +
+	"\vTaskMetrics\x12\x17\n" +
+	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12(\n" +
+	"\x10cpu_usage_micros\x18\x02 \x01(\x04R\x0ecpuUsageMicros\x12*\n" +
+	"\x11memory_used_bytes\x18\x03 \x01(\x04R\x0fmemoryUsedBytes\x124\n" +
+	"\x16network_received_bytes\x18\x04 \x01(\x04R\x14networkReceivedBytes\x12,\n" +
+	"\x12network_sent_bytes\x18\x05 \x01(\x04R\x10networkSentBytes\x12&\n" +
+	"\x0fdisk_read_bytes\x18\x06 \x01(\x04R\rdiskReadBytes\x12,\n" +
+	"\x12disk_written_bytes\x18\a \x01(\x04R\x10diskWrittenBytes\x12.\n" +
+	"\x04gpus\x18\b \x03(\v2\x1a.dstack.shim.v1.GpuMetricsR\x04gpus\"\xd6\x03\n" +
 	"\vHostMetrics\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12&\n" +
 	"\x0fcpu_usage_ratio\x18\x02 \x01(\x01R\rcpuUsageRatio\x12*\n" +
 	"\x11memory_used_bytes\x18\x03 \x01(\x04R\x0fmemoryUsedBytes\x12&\n" +
-	"\x0fdisk_free_bytes\x18\x04 \x01(\x04R\rdiskFreeBytes*r\n" +
+	"\x0fdisk_free_bytes\x18\x04 \x01(\x04R\rdiskFreeBytes\x124\n" +
+	"\x16network_received_bytes\x18\x05 \x01(\x04R\x14networkReceivedBytes\x12,\n" +
+	"\x12network_sent_bytes\x18\x06 \x01(\x04R\x10networkSentBytes\x12&\n" +
+	"\x0fdisk_read_bytes\x18\a \x01(\x04R\rdiskReadBytes\x12,\n" +
+	"\x12disk_written_bytes\x18\b \x01(\x04R\x10diskWrittenBytes\x12.\n" +
+	"\x04gpus\x18\t \x03(\v2\x1a.dstack.shim.v1.GpuMetricsR\x04gpus\x121\n" +
+	"\x05tasks\x18\n" +
+	" \x03(\v2\x1b.dstack.shim.v1.TaskMetricsR\x05tasks\"c\n" +
+	"\x10HostMetricsBatch\x125\n" +
+	"\asamples\x18\x01 \x03(\v2\x1b.dstack.shim.v1.HostMetricsR\asamples\x12\x18\n" +
+	"\adropped\x18\x02 \x01(\rR\adropped*r\n" +
 	"\x10ContainerRuntime\x12!\n" +
 	"\x1dCONTAINER_RUNTIME_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18CONTAINER_RUNTIME_DOCKER\x10\x01\x12\x1d\n" +
-	"\x19CONTAINER_RUNTIME_PROCESS\x10\x02B\xa8\x01\n" +
+	"\x19CONTAINER_RUNTIME_PROCESS\x10\x02*\xba\x01\n" +
+	"\vGpuLinkKind\x12\x1d\n" +
+	"\x19GPU_LINK_KIND_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14GPU_LINK_KIND_DIRECT\x10\x01\x12\x1c\n" +
+	"\x18GPU_LINK_KIND_PCI_SWITCH\x10\x02\x12\x1d\n" +
+	"\x19GPU_LINK_KIND_HOST_BRIDGE\x10\x03\x12\x1b\n" +
+	"\x17GPU_LINK_KIND_NUMA_NODE\x10\x04\x12\x18\n" +
+	"\x14GPU_LINK_KIND_SYSTEM\x10\x05B\xa8\x01\n" +
 	"\x12com.dstack.shim.v1B\tHostProtoP\x01Z-dstack.ai/dstack/gen/go/dstack/shim/v1;shimv1\xa2\x02\x03DSX\xaa\x02\x0eDstack.Shim.V1\xca\x02\x0eDstack\\Shim\\V1\xe2\x02\x1aDstack\\Shim\\V1\\GPBMetadata\xea\x02\x10Dstack::Shim::V1b\x06proto3"
 
 var (
@@ -307,24 +838,35 @@ func file_dstack_shim_v1_host_proto_rawDescGZIP() []byte {
 	return file_dstack_shim_v1_host_proto_rawDescData
 }
 
-var file_dstack_shim_v1_host_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_dstack_shim_v1_host_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_dstack_shim_v1_host_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_dstack_shim_v1_host_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_dstack_shim_v1_host_proto_goTypes = []any{
 	(ContainerRuntime)(0),         // 0: dstack.shim.v1.ContainerRuntime
-	(*HostFacts)(nil),             // 1: dstack.shim.v1.HostFacts
-	(*HostMetrics)(nil),           // 2: dstack.shim.v1.HostMetrics
-	(*v1.Resources)(nil),          // 3: dstack.common.v1.Resources
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(GpuLinkKind)(0),              // 1: dstack.shim.v1.GpuLinkKind
+	(*GpuLink)(nil),               // 2: dstack.shim.v1.GpuLink
+	(*HostFacts)(nil),             // 3: dstack.shim.v1.HostFacts
+	(*GpuMetrics)(nil),            // 4: dstack.shim.v1.GpuMetrics
+	(*TaskMetrics)(nil),           // 5: dstack.shim.v1.TaskMetrics
+	(*HostMetrics)(nil),           // 6: dstack.shim.v1.HostMetrics
+	(*HostMetricsBatch)(nil),      // 7: dstack.shim.v1.HostMetricsBatch
+	(*v1.Resources)(nil),          // 8: dstack.common.v1.Resources
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
 }
 var file_dstack_shim_v1_host_proto_depIdxs = []int32{
-	3, // 0: dstack.shim.v1.HostFacts.resources:type_name -> dstack.common.v1.Resources
-	0, // 1: dstack.shim.v1.HostFacts.container_runtime:type_name -> dstack.shim.v1.ContainerRuntime
-	4, // 2: dstack.shim.v1.HostMetrics.time:type_name -> google.protobuf.Timestamp
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	1, // 0: dstack.shim.v1.GpuLink.kind:type_name -> dstack.shim.v1.GpuLinkKind
+	8, // 1: dstack.shim.v1.HostFacts.resources:type_name -> dstack.common.v1.Resources
+	0, // 2: dstack.shim.v1.HostFacts.container_runtime:type_name -> dstack.shim.v1.ContainerRuntime
+	2, // 3: dstack.shim.v1.HostFacts.gpu_links:type_name -> dstack.shim.v1.GpuLink
+	4, // 4: dstack.shim.v1.TaskMetrics.gpus:type_name -> dstack.shim.v1.GpuMetrics
+	9, // 5: dstack.shim.v1.HostMetrics.time:type_name -> google.protobuf.Timestamp
+	4, // 6: dstack.shim.v1.HostMetrics.gpus:type_name -> dstack.shim.v1.GpuMetrics
+	5, // 7: dstack.shim.v1.HostMetrics.tasks:type_name -> dstack.shim.v1.TaskMetrics
+	6, // 8: dstack.shim.v1.HostMetricsBatch.samples:type_name -> dstack.shim.v1.HostMetrics
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_dstack_shim_v1_host_proto_init() }
@@ -337,8 +879,8 @@ func file_dstack_shim_v1_host_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dstack_shim_v1_host_proto_rawDesc), len(file_dstack_shim_v1_host_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   2,
+			NumEnums:      2,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -226,8 +226,10 @@ type ServerHello struct {
 	Epoch uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// Highest protocol version that the server speaks. This document is version 1.
 	ProtocolVersion uint32 `protobuf:"varint,4,opt,name=protocol_version,json=protocolVersion,proto3" json:"protocol_version,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The server wants HostMetricsBatch in place of HostMetrics. False by default.
+	WantsMetricsBatches bool `protobuf:"varint,5,opt,name=wants_metrics_batches,json=wantsMetricsBatches,proto3" json:"wants_metrics_batches,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *ServerHello) Reset() {
@@ -286,6 +288,13 @@ func (x *ServerHello) GetProtocolVersion() uint32 {
 		return x.ProtocolVersion
 	}
 	return 0
+}
+
+func (x *ServerHello) GetWantsMetricsBatches() bool {
+	if x != nil {
+		return x.WantsMetricsBatches
+	}
+	return false
 }
 
 // Run a task. Answered by status messages; a spec that cannot run ends in TERMINATED with a reason.
@@ -635,6 +644,7 @@ type SessionResponse struct {
 	//	*SessionResponse_HostMetrics
 	//	*SessionResponse_CommandFailed
 	//	*SessionResponse_Heartbeat
+	//	*SessionResponse_HostMetricsBatch
 	//	*SessionResponse_DrainStatus
 	//	*SessionResponse_ComponentStatus
 	//	*SessionResponse_UpgradeStatus
@@ -759,6 +769,15 @@ func (x *SessionResponse) GetHeartbeat() *Heartbeat {
 	return nil
 }
 
+func (x *SessionResponse) GetHostMetricsBatch() *HostMetricsBatch {
+	if x != nil {
+		if x, ok := x.Message.(*SessionResponse_HostMetricsBatch); ok {
+			return x.HostMetricsBatch
+		}
+	}
+	return nil
+}
+
 func (x *SessionResponse) GetDrainStatus() *DrainStatus {
 	if x != nil {
 		if x, ok := x.Message.(*SessionResponse_DrainStatus); ok {
@@ -816,7 +835,7 @@ type SessionResponse_HostFacts struct {
 }
 
 type SessionResponse_HostMetrics struct {
-	// Load, every few seconds.
+	// Load, every few seconds; the newest sample only.
 	HostMetrics *HostMetrics `protobuf:"bytes,7,opt,name=host_metrics,json=hostMetrics,proto3,oneof"`
 }
 
@@ -828,6 +847,11 @@ type SessionResponse_CommandFailed struct {
 type SessionResponse_Heartbeat struct {
 	// Nothing else to say; sent when the session was silent for heartbeat_interval.
 	Heartbeat *Heartbeat `protobuf:"bytes,9,opt,name=heartbeat,proto3,oneof"`
+}
+
+type SessionResponse_HostMetricsBatch struct {
+	// Load in full, every few seconds, when the server asked for it in ServerHello.
+	HostMetricsBatch *HostMetricsBatch `protobuf:"bytes,13,opt,name=host_metrics_batch,json=hostMetricsBatch,proto3,oneof"`
 }
 
 type SessionResponse_DrainStatus struct {
@@ -860,6 +884,8 @@ func (*SessionResponse_HostMetrics) isSessionResponse_Message() {}
 func (*SessionResponse_CommandFailed) isSessionResponse_Message() {}
 
 func (*SessionResponse_Heartbeat) isSessionResponse_Message() {}
+
+func (*SessionResponse_HostMetricsBatch) isSessionResponse_Message() {}
 
 func (*SessionResponse_DrainStatus) isSessionResponse_Message() {}
 
@@ -2479,13 +2505,14 @@ const file_dstack_shim_v1_shim_service_proto_rawDesc = "" +
 	"\x05drain\x18\x06 \x01(\v2\x1c.dstack.shim.v1.DrainCommandH\x00R\x05drain\x12I\n" +
 	"\x0fcomponent_chunk\x18\a \x01(\v2\x1e.dstack.shim.v1.ComponentChunkH\x00R\x0ecomponentChunk\x12=\n" +
 	"\bactivate\x18\b \x01(\v2\x1f.dstack.shim.v1.ActivateCommandH\x00R\bactivateB\t\n" +
-	"\amessage\"\x8a\x01\n" +
+	"\amessage\"\xbe\x01\n" +
 	"\vServerHello\x12\x1b\n" +
 	"\tserver_id\x18\x01 \x01(\tR\bserverId\x12\x1d\n" +
 	"\n" +
 	"replica_id\x18\x02 \x01(\tR\treplicaId\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12)\n" +
-	"\x10protocol_version\x18\x04 \x01(\rR\x0fprotocolVersion\"A\n" +
+	"\x10protocol_version\x18\x04 \x01(\rR\x0fprotocolVersion\x122\n" +
+	"\x15wants_metrics_batches\x18\x05 \x01(\bR\x13wantsMetricsBatches\"A\n" +
 	"\x11SubmitTaskCommand\x12,\n" +
 	"\x04spec\x18\x01 \x01(\v2\x18.dstack.shim.v1.TaskSpecR\x04spec\"\x86\x01\n" +
 	"\x14TerminateTaskCommand\x12\x17\n" +
@@ -2507,7 +2534,7 @@ const file_dstack_shim_v1_shim_service_proto_rawDesc = "" +
 	"live_tasks\x18\x03 \x01(\rR\tliveTasks\"E\n" +
 	"\x0eAckTaskCommand\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x04R\brevision\"\xfe\x05\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"\xd0\x06\n" +
 	"\x0fSessionResponse\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x121\n" +
 	"\x05hello\x18\x02 \x01(\v2\x19.dstack.shim.v1.ShimHelloH\x00R\x05hello\x12=\n" +
@@ -2519,7 +2546,8 @@ const file_dstack_shim_v1_shim_service_proto_rawDesc = "" +
 	"host_facts\x18\x06 \x01(\v2\x19.dstack.shim.v1.HostFactsH\x00R\thostFacts\x12@\n" +
 	"\fhost_metrics\x18\a \x01(\v2\x1b.dstack.shim.v1.HostMetricsH\x00R\vhostMetrics\x12F\n" +
 	"\x0ecommand_failed\x18\b \x01(\v2\x1d.dstack.shim.v1.CommandFailedH\x00R\rcommandFailed\x129\n" +
-	"\theartbeat\x18\t \x01(\v2\x19.dstack.shim.v1.HeartbeatH\x00R\theartbeat\x12@\n" +
+	"\theartbeat\x18\t \x01(\v2\x19.dstack.shim.v1.HeartbeatH\x00R\theartbeat\x12P\n" +
+	"\x12host_metrics_batch\x18\r \x01(\v2 .dstack.shim.v1.HostMetricsBatchH\x00R\x10hostMetricsBatch\x12@\n" +
 	"\fdrain_status\x18\n" +
 	" \x01(\v2\x1b.dstack.shim.v1.DrainStatusH\x00R\vdrainStatus\x12L\n" +
 	"\x10component_status\x18\v \x01(\v2\x1f.dstack.shim.v1.ComponentStatusH\x00R\x0fcomponentStatus\x12F\n" +
@@ -2704,13 +2732,14 @@ var file_dstack_shim_v1_shim_service_proto_goTypes = []any{
 	(*TaskStatus)(nil),            // 43: dstack.shim.v1.TaskStatus
 	(*HostFacts)(nil),             // 44: dstack.shim.v1.HostFacts
 	(*HostMetrics)(nil),           // 45: dstack.shim.v1.HostMetrics
-	(*ComponentStatus)(nil),       // 46: dstack.shim.v1.ComponentStatus
-	(*UpgradeStatus)(nil),         // 47: dstack.shim.v1.UpgradeStatus
-	(*durationpb.Duration)(nil),   // 48: google.protobuf.Duration
-	(*ComponentDigest)(nil),       // 49: dstack.shim.v1.ComponentDigest
-	(*timestamppb.Timestamp)(nil), // 50: google.protobuf.Timestamp
-	(v1.LogSource)(0),             // 51: dstack.common.v1.LogSource
-	(*v1.LogRecord)(nil),          // 52: dstack.common.v1.LogRecord
+	(*HostMetricsBatch)(nil),      // 46: dstack.shim.v1.HostMetricsBatch
+	(*ComponentStatus)(nil),       // 47: dstack.shim.v1.ComponentStatus
+	(*UpgradeStatus)(nil),         // 48: dstack.shim.v1.UpgradeStatus
+	(*durationpb.Duration)(nil),   // 49: google.protobuf.Duration
+	(*ComponentDigest)(nil),       // 50: dstack.shim.v1.ComponentDigest
+	(*timestamppb.Timestamp)(nil), // 51: google.protobuf.Timestamp
+	(v1.LogSource)(0),             // 52: dstack.common.v1.LogSource
+	(*v1.LogRecord)(nil),          // 53: dstack.common.v1.LogRecord
 }
 var file_dstack_shim_v1_shim_service_proto_depIdxs = []int32{
 	1,  // 0: dstack.shim.v1.SessionRequest.hello:type_name -> dstack.shim.v1.ServerHello
@@ -2731,60 +2760,61 @@ var file_dstack_shim_v1_shim_service_proto_depIdxs = []int32{
 	45, // 15: dstack.shim.v1.SessionResponse.host_metrics:type_name -> dstack.shim.v1.HostMetrics
 	14, // 16: dstack.shim.v1.SessionResponse.command_failed:type_name -> dstack.shim.v1.CommandFailed
 	12, // 17: dstack.shim.v1.SessionResponse.heartbeat:type_name -> dstack.shim.v1.Heartbeat
-	6,  // 18: dstack.shim.v1.SessionResponse.drain_status:type_name -> dstack.shim.v1.DrainStatus
-	46, // 19: dstack.shim.v1.SessionResponse.component_status:type_name -> dstack.shim.v1.ComponentStatus
-	47, // 20: dstack.shim.v1.SessionResponse.upgrade_status:type_name -> dstack.shim.v1.UpgradeStatus
-	44, // 21: dstack.shim.v1.ShimHello.facts:type_name -> dstack.shim.v1.HostFacts
-	10, // 22: dstack.shim.v1.ShimHello.capabilities:type_name -> dstack.shim.v1.Capabilities
-	48, // 23: dstack.shim.v1.ShimHello.heartbeat_interval:type_name -> google.protobuf.Duration
-	49, // 24: dstack.shim.v1.ShimHello.components:type_name -> dstack.shim.v1.ComponentDigest
-	44, // 25: dstack.shim.v1.GetHostResponse.facts:type_name -> dstack.shim.v1.HostFacts
-	6,  // 26: dstack.shim.v1.GetHostResponse.drain:type_name -> dstack.shim.v1.DrainStatus
-	49, // 27: dstack.shim.v1.GetHostResponse.components:type_name -> dstack.shim.v1.ComponentDigest
-	47, // 28: dstack.shim.v1.GetHostResponse.upgrade:type_name -> dstack.shim.v1.UpgradeStatus
-	43, // 29: dstack.shim.v1.ListTasksResponse.tasks:type_name -> dstack.shim.v1.TaskStatus
-	43, // 30: dstack.shim.v1.GetTaskResponse.task:type_name -> dstack.shim.v1.TaskStatus
-	42, // 31: dstack.shim.v1.TerminateTaskRequest.stop_policy:type_name -> dstack.shim.v1.StopPolicy
-	43, // 32: dstack.shim.v1.TerminateTaskResponse.task:type_name -> dstack.shim.v1.TaskStatus
-	43, // 33: dstack.shim.v1.InspectTaskResponse.task:type_name -> dstack.shim.v1.TaskStatus
-	41, // 34: dstack.shim.v1.InspectTaskResponse.spec:type_name -> dstack.shim.v1.TaskSpec
-	27, // 35: dstack.shim.v1.InspectTaskResponse.stop:type_name -> dstack.shim.v1.StopWish
-	48, // 36: dstack.shim.v1.StopWish.grace:type_name -> google.protobuf.Duration
-	50, // 37: dstack.shim.v1.StopWish.request_time:type_name -> google.protobuf.Timestamp
-	51, // 38: dstack.shim.v1.TailTaskLogRequest.source:type_name -> dstack.common.v1.LogSource
-	52, // 39: dstack.shim.v1.TailTaskLogResponse.records:type_name -> dstack.common.v1.LogRecord
-	34, // 40: dstack.shim.v1.DumpLedgerResponse.entries:type_name -> dstack.shim.v1.LedgerEntry
-	44, // 41: dstack.shim.v1.RefreshHostResponse.facts:type_name -> dstack.shim.v1.HostFacts
-	6,  // 42: dstack.shim.v1.SetDrainResponse.drain:type_name -> dstack.shim.v1.DrainStatus
-	0,  // 43: dstack.shim.v1.ShimService.Session:input_type -> dstack.shim.v1.SessionRequest
-	15, // 44: dstack.shim.v1.ShimService.GetHost:input_type -> dstack.shim.v1.GetHostRequest
-	17, // 45: dstack.shim.v1.ShimService.ListTasks:input_type -> dstack.shim.v1.ListTasksRequest
-	19, // 46: dstack.shim.v1.ShimService.GetTask:input_type -> dstack.shim.v1.GetTaskRequest
-	21, // 47: dstack.shim.v1.ShimService.TerminateTask:input_type -> dstack.shim.v1.TerminateTaskRequest
-	23, // 48: dstack.shim.v1.ShimService.RemoveTask:input_type -> dstack.shim.v1.RemoveTaskRequest
-	25, // 49: dstack.shim.v1.ShimService.InspectTask:input_type -> dstack.shim.v1.InspectTaskRequest
-	28, // 50: dstack.shim.v1.ShimService.TailTaskLog:input_type -> dstack.shim.v1.TailTaskLogRequest
-	30, // 51: dstack.shim.v1.ShimService.GetPullLog:input_type -> dstack.shim.v1.GetPullLogRequest
-	32, // 52: dstack.shim.v1.ShimService.DumpLedger:input_type -> dstack.shim.v1.DumpLedgerRequest
-	35, // 53: dstack.shim.v1.ShimService.RefreshHost:input_type -> dstack.shim.v1.RefreshHostRequest
-	37, // 54: dstack.shim.v1.ShimService.SetDrain:input_type -> dstack.shim.v1.SetDrainRequest
-	8,  // 55: dstack.shim.v1.ShimService.Session:output_type -> dstack.shim.v1.SessionResponse
-	16, // 56: dstack.shim.v1.ShimService.GetHost:output_type -> dstack.shim.v1.GetHostResponse
-	18, // 57: dstack.shim.v1.ShimService.ListTasks:output_type -> dstack.shim.v1.ListTasksResponse
-	20, // 58: dstack.shim.v1.ShimService.GetTask:output_type -> dstack.shim.v1.GetTaskResponse
-	22, // 59: dstack.shim.v1.ShimService.TerminateTask:output_type -> dstack.shim.v1.TerminateTaskResponse
-	24, // 60: dstack.shim.v1.ShimService.RemoveTask:output_type -> dstack.shim.v1.RemoveTaskResponse
-	26, // 61: dstack.shim.v1.ShimService.InspectTask:output_type -> dstack.shim.v1.InspectTaskResponse
-	29, // 62: dstack.shim.v1.ShimService.TailTaskLog:output_type -> dstack.shim.v1.TailTaskLogResponse
-	31, // 63: dstack.shim.v1.ShimService.GetPullLog:output_type -> dstack.shim.v1.GetPullLogResponse
-	33, // 64: dstack.shim.v1.ShimService.DumpLedger:output_type -> dstack.shim.v1.DumpLedgerResponse
-	36, // 65: dstack.shim.v1.ShimService.RefreshHost:output_type -> dstack.shim.v1.RefreshHostResponse
-	38, // 66: dstack.shim.v1.ShimService.SetDrain:output_type -> dstack.shim.v1.SetDrainResponse
-	55, // [55:67] is the sub-list for method output_type
-	43, // [43:55] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	46, // 18: dstack.shim.v1.SessionResponse.host_metrics_batch:type_name -> dstack.shim.v1.HostMetricsBatch
+	6,  // 19: dstack.shim.v1.SessionResponse.drain_status:type_name -> dstack.shim.v1.DrainStatus
+	47, // 20: dstack.shim.v1.SessionResponse.component_status:type_name -> dstack.shim.v1.ComponentStatus
+	48, // 21: dstack.shim.v1.SessionResponse.upgrade_status:type_name -> dstack.shim.v1.UpgradeStatus
+	44, // 22: dstack.shim.v1.ShimHello.facts:type_name -> dstack.shim.v1.HostFacts
+	10, // 23: dstack.shim.v1.ShimHello.capabilities:type_name -> dstack.shim.v1.Capabilities
+	49, // 24: dstack.shim.v1.ShimHello.heartbeat_interval:type_name -> google.protobuf.Duration
+	50, // 25: dstack.shim.v1.ShimHello.components:type_name -> dstack.shim.v1.ComponentDigest
+	44, // 26: dstack.shim.v1.GetHostResponse.facts:type_name -> dstack.shim.v1.HostFacts
+	6,  // 27: dstack.shim.v1.GetHostResponse.drain:type_name -> dstack.shim.v1.DrainStatus
+	50, // 28: dstack.shim.v1.GetHostResponse.components:type_name -> dstack.shim.v1.ComponentDigest
+	48, // 29: dstack.shim.v1.GetHostResponse.upgrade:type_name -> dstack.shim.v1.UpgradeStatus
+	43, // 30: dstack.shim.v1.ListTasksResponse.tasks:type_name -> dstack.shim.v1.TaskStatus
+	43, // 31: dstack.shim.v1.GetTaskResponse.task:type_name -> dstack.shim.v1.TaskStatus
+	42, // 32: dstack.shim.v1.TerminateTaskRequest.stop_policy:type_name -> dstack.shim.v1.StopPolicy
+	43, // 33: dstack.shim.v1.TerminateTaskResponse.task:type_name -> dstack.shim.v1.TaskStatus
+	43, // 34: dstack.shim.v1.InspectTaskResponse.task:type_name -> dstack.shim.v1.TaskStatus
+	41, // 35: dstack.shim.v1.InspectTaskResponse.spec:type_name -> dstack.shim.v1.TaskSpec
+	27, // 36: dstack.shim.v1.InspectTaskResponse.stop:type_name -> dstack.shim.v1.StopWish
+	49, // 37: dstack.shim.v1.StopWish.grace:type_name -> google.protobuf.Duration
+	51, // 38: dstack.shim.v1.StopWish.request_time:type_name -> google.protobuf.Timestamp
+	52, // 39: dstack.shim.v1.TailTaskLogRequest.source:type_name -> dstack.common.v1.LogSource
+	53, // 40: dstack.shim.v1.TailTaskLogResponse.records:type_name -> dstack.common.v1.LogRecord
+	34, // 41: dstack.shim.v1.DumpLedgerResponse.entries:type_name -> dstack.shim.v1.LedgerEntry
+	44, // 42: dstack.shim.v1.RefreshHostResponse.facts:type_name -> dstack.shim.v1.HostFacts
+	6,  // 43: dstack.shim.v1.SetDrainResponse.drain:type_name -> dstack.shim.v1.DrainStatus
+	0,  // 44: dstack.shim.v1.ShimService.Session:input_type -> dstack.shim.v1.SessionRequest
+	15, // 45: dstack.shim.v1.ShimService.GetHost:input_type -> dstack.shim.v1.GetHostRequest
+	17, // 46: dstack.shim.v1.ShimService.ListTasks:input_type -> dstack.shim.v1.ListTasksRequest
+	19, // 47: dstack.shim.v1.ShimService.GetTask:input_type -> dstack.shim.v1.GetTaskRequest
+	21, // 48: dstack.shim.v1.ShimService.TerminateTask:input_type -> dstack.shim.v1.TerminateTaskRequest
+	23, // 49: dstack.shim.v1.ShimService.RemoveTask:input_type -> dstack.shim.v1.RemoveTaskRequest
+	25, // 50: dstack.shim.v1.ShimService.InspectTask:input_type -> dstack.shim.v1.InspectTaskRequest
+	28, // 51: dstack.shim.v1.ShimService.TailTaskLog:input_type -> dstack.shim.v1.TailTaskLogRequest
+	30, // 52: dstack.shim.v1.ShimService.GetPullLog:input_type -> dstack.shim.v1.GetPullLogRequest
+	32, // 53: dstack.shim.v1.ShimService.DumpLedger:input_type -> dstack.shim.v1.DumpLedgerRequest
+	35, // 54: dstack.shim.v1.ShimService.RefreshHost:input_type -> dstack.shim.v1.RefreshHostRequest
+	37, // 55: dstack.shim.v1.ShimService.SetDrain:input_type -> dstack.shim.v1.SetDrainRequest
+	8,  // 56: dstack.shim.v1.ShimService.Session:output_type -> dstack.shim.v1.SessionResponse
+	16, // 57: dstack.shim.v1.ShimService.GetHost:output_type -> dstack.shim.v1.GetHostResponse
+	18, // 58: dstack.shim.v1.ShimService.ListTasks:output_type -> dstack.shim.v1.ListTasksResponse
+	20, // 59: dstack.shim.v1.ShimService.GetTask:output_type -> dstack.shim.v1.GetTaskResponse
+	22, // 60: dstack.shim.v1.ShimService.TerminateTask:output_type -> dstack.shim.v1.TerminateTaskResponse
+	24, // 61: dstack.shim.v1.ShimService.RemoveTask:output_type -> dstack.shim.v1.RemoveTaskResponse
+	26, // 62: dstack.shim.v1.ShimService.InspectTask:output_type -> dstack.shim.v1.InspectTaskResponse
+	29, // 63: dstack.shim.v1.ShimService.TailTaskLog:output_type -> dstack.shim.v1.TailTaskLogResponse
+	31, // 64: dstack.shim.v1.ShimService.GetPullLog:output_type -> dstack.shim.v1.GetPullLogResponse
+	33, // 65: dstack.shim.v1.ShimService.DumpLedger:output_type -> dstack.shim.v1.DumpLedgerResponse
+	36, // 66: dstack.shim.v1.ShimService.RefreshHost:output_type -> dstack.shim.v1.RefreshHostResponse
+	38, // 67: dstack.shim.v1.ShimService.SetDrain:output_type -> dstack.shim.v1.SetDrainResponse
+	56, // [56:68] is the sub-list for method output_type
+	44, // [44:56] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_dstack_shim_v1_shim_service_proto_init() }
@@ -2814,6 +2844,7 @@ func file_dstack_shim_v1_shim_service_proto_init() {
 		(*SessionResponse_HostMetrics)(nil),
 		(*SessionResponse_CommandFailed)(nil),
 		(*SessionResponse_Heartbeat)(nil),
+		(*SessionResponse_HostMetricsBatch)(nil),
 		(*SessionResponse_DrainStatus)(nil),
 		(*SessionResponse_ComponentStatus)(nil),
 		(*SessionResponse_UpgradeStatus)(nil),

@@ -46,7 +46,7 @@ type ShimServiceClient interface {
 	// first one with ABORTED/LEASE_LOST. Codes: FAILED_PRECONDITION/STALE_EPOCH, FAILED_PRECONDITION/VERSION_MISMATCH.
 	// Commands are idempotent by task id: after a broken session send them again.
 	Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SessionRequest, SessionResponse], error)
-	// Facts of the host. Always answers; detection has run before the socket opens.
+	// Facts of the host. Always answers, at once; is_probing says whether accelerators are still being looked for.
 	GetHost(ctx context.Context, in *GetHostRequest, opts ...grpc.CallOption) (*GetHostResponse, error)
 	// All tasks, ended ones included, in the order of their ids.
 	ListTasks(ctx context.Context, in *ListTasksRequest, opts ...grpc.CallOption) (*ListTasksResponse, error)
@@ -216,7 +216,7 @@ type ShimServiceServer interface {
 	// first one with ABORTED/LEASE_LOST. Codes: FAILED_PRECONDITION/STALE_EPOCH, FAILED_PRECONDITION/VERSION_MISMATCH.
 	// Commands are idempotent by task id: after a broken session send them again.
 	Session(grpc.BidiStreamingServer[SessionRequest, SessionResponse]) error
-	// Facts of the host. Always answers; detection has run before the socket opens.
+	// Facts of the host. Always answers, at once; is_probing says whether accelerators are still being looked for.
 	GetHost(context.Context, *GetHostRequest) (*GetHostResponse, error)
 	// All tasks, ended ones included, in the order of their ids.
 	ListTasks(context.Context, *ListTasksRequest) (*ListTasksResponse, error)

@@ -13,7 +13,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n dstack/common/v1/resources.proto\x12\x10\x64stack.common.v1\"\xda\x01\n\x03Gpu\x12\x1f\n\x0bresource_id\x18\x01 \x01(\tR\nresourceId\x12\x33\n\x06vendor\x18\x02 \x01(\x0e\x32\x1b.dstack.common.v1.GpuVendorR\x06vendor\x12\x12\n\x04name\x18\x03 \x01(\tR\x04name\x12!\n\x0cmemory_bytes\x18\x04 \x01(\x04R\x0bmemoryBytes\x12%\n\x0e\x64river_version\x18\x05 \x01(\tR\rdriverVersion\x12\x1f\n\x0bpci_address\x18\x06 \x01(\tR\npciAddress\"\xc2\x01\n\tResources\x12\x12\n\x04\x63pus\x18\x01 \x01(\rR\x04\x63pus\x12\x34\n\x08\x63pu_arch\x18\x02 \x01(\x0e\x32\x19.dstack.common.v1.CpuArchR\x07\x63puArch\x12!\n\x0cmemory_bytes\x18\x03 \x01(\x04R\x0bmemoryBytes\x12\x1d\n\ndisk_bytes\x18\x04 \x01(\x04R\tdiskBytes\x12)\n\x04gpus\x18\x05 \x03(\x0b\x32\x15.dstack.common.v1.GpuR\x04gpus*\x9b\x01\n\tGpuVendor\x12\x1a\n\x16GPU_VENDOR_UNSPECIFIED\x10\x00\x12\x15\n\x11GPU_VENDOR_NVIDIA\x10\x01\x12\x12\n\x0eGPU_VENDOR_AMD\x10\x02\x12\x15\n\x11GPU_VENDOR_GOOGLE\x10\x03\x12\x14\n\x10GPU_VENDOR_INTEL\x10\x04\x12\x1a\n\x16GPU_VENDOR_TENSTORRENT\x10\x05*G\n\x07\x43puArch\x12\x18\n\x14\x43PU_ARCH_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x43PU_ARCH_X86\x10\x01\x12\x10\n\x0c\x43PU_ARCH_ARM\x10\x02\x42\xbb\x01\n\x14\x63om.dstack.common.v1B\x0eResourcesProtoP\x01Z1dstack.ai/dstack/gen/go/dstack/common/v1;commonv1\xa2\x02\x03\x44\x43X\xaa\x02\x10\x44stack.Common.V1\xca\x02\x10\x44stack\\Common\\V1\xe2\x02\x1c\x44stack\\Common\\V1\\GPBMetadata\xea\x02\x12\x44stack::Common::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n dstack/common/v1/resources.proto\x12\x10\x64stack.common.v1\"\x9e\x03\n\x03Gpu\x12\x1f\n\x0bresource_id\x18\x01 \x01(\tR\nresourceId\x12\x33\n\x06vendor\x18\x02 \x01(\x0e\x32\x1b.dstack.common.v1.GpuVendorR\x06vendor\x12\x12\n\x04name\x18\x03 \x01(\tR\x04name\x12!\n\x0cmemory_bytes\x18\x04 \x01(\x04R\x0bmemoryBytes\x12%\n\x0e\x64river_version\x18\x05 \x01(\tR\rdriverVersion\x12\x1f\n\x0bpci_address\x18\x06 \x01(\tR\npciAddress\x12\x12\n\x04uuid\x18\x07 \x01(\tR\x04uuid\x12 \n\tnuma_node\x18\x08 \x01(\rH\x00R\x08numaNode\x88\x01\x01\x12\x36\n\x06health\x18\t \x01(\x0e\x32\x1e.dstack.common.v1.HealthStatusR\x06health\x12%\n\x0ehealth_message\x18\n \x01(\tR\rhealthMessage\x12\x1f\n\x0bparent_uuid\x18\x0b \x01(\tR\nparentUuidB\x0c\n\n_numa_node\"\xc2\x01\n\tResources\x12\x12\n\x04\x63pus\x18\x01 \x01(\rR\x04\x63pus\x12\x34\n\x08\x63pu_arch\x18\x02 \x01(\x0e\x32\x19.dstack.common.v1.CpuArchR\x07\x63puArch\x12!\n\x0cmemory_bytes\x18\x03 \x01(\x04R\x0bmemoryBytes\x12\x1d\n\ndisk_bytes\x18\x04 \x01(\x04R\tdiskBytes\x12)\n\x04gpus\x18\x05 \x03(\x0b\x32\x15.dstack.common.v1.GpuR\x04gpus*\x9b\x01\n\tGpuVendor\x12\x1a\n\x16GPU_VENDOR_UNSPECIFIED\x10\x00\x12\x15\n\x11GPU_VENDOR_NVIDIA\x10\x01\x12\x12\n\x0eGPU_VENDOR_AMD\x10\x02\x12\x15\n\x11GPU_VENDOR_GOOGLE\x10\x03\x12\x14\n\x10GPU_VENDOR_INTEL\x10\x04\x12\x1a\n\x16GPU_VENDOR_TENSTORRENT\x10\x05*G\n\x07\x43puArch\x12\x18\n\x14\x43PU_ARCH_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x43PU_ARCH_X86\x10\x01\x12\x10\n\x0c\x43PU_ARCH_ARM\x10\x02*~\n\x0cHealthStatus\x12\x1d\n\x19HEALTH_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15HEALTH_STATUS_HEALTHY\x10\x01\x12\x19\n\x15HEALTH_STATUS_WARNING\x10\x02\x12\x19\n\x15HEALTH_STATUS_FAILURE\x10\x03\x42\xbb\x01\n\x14\x63om.dstack.common.v1B\x0eResourcesProtoP\x01Z1dstack.ai/dstack/gen/go/dstack/common/v1;commonv1\xa2\x02\x03\x44\x43X\xaa\x02\x10\x44stack.Common.V1\xca\x02\x10\x44stack\\Common\\V1\xe2\x02\x1c\x44stack\\Common\\V1\\GPBMetadata\xea\x02\x12\x44stack::Common::V1b\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dstack.common.v1.resources_pb2', globals())
@@ -21,12 +21,14 @@ if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
   DESCRIPTOR._serialized_options = b'\n\024com.dstack.common.v1B\016ResourcesProtoP\001Z1dstack.ai/dstack/gen/go/dstack/common/v1;commonv1\242\002\003DCX\252\002\020Dstack.Common.V1\312\002\020Dstack\\Common\\V1\342\002\034Dstack\\Common\\V1\\GPBMetadata\352\002\022Dstack::Common::V1'
-  _GPUVENDOR._serialized_start=473
-  _GPUVENDOR._serialized_end=628
-  _CPUARCH._serialized_start=630
-  _CPUARCH._serialized_end=701
+  _GPUVENDOR._serialized_start=669
+  _GPUVENDOR._serialized_end=824
+  _CPUARCH._serialized_start=826
+  _CPUARCH._serialized_end=897
+  _HEALTHSTATUS._serialized_start=899
+  _HEALTHSTATUS._serialized_end=1025
   _GPU._serialized_start=55
-  _GPU._serialized_end=273
-  _RESOURCES._serialized_start=276
-  _RESOURCES._serialized_end=470
+  _GPU._serialized_end=469
+  _RESOURCES._serialized_start=472
+  _RESOURCES._serialized_end=666
 # @@protoc_insertion_point(module_scope)

@@ -15,7 +15,7 @@ from dstack.common.v1 import resources_pb2 as dstack_dot_common_dot_v1_dot_resou
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x64stack/shim/v1/host.proto\x12\x0e\x64stack.shim.v1\x1a dstack/common/v1/resources.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaf\x03\n\tHostFacts\x12\x39\n\tresources\x18\x01 \x01(\x0b\x32\x1b.dstack.common.v1.ResourcesR\tresources\x12\x1a\n\x08hostname\x18\x02 \x01(\tR\x08hostname\x12\x1c\n\taddresses\x18\x03 \x03(\tR\taddresses\x12M\n\x11\x63ontainer_runtime\x18\x04 \x01(\x0e\x32 .dstack.shim.v1.ContainerRuntimeR\x10\x63ontainerRuntime\x12:\n\x19\x63ontainer_runtime_version\x18\x05 \x01(\tR\x17\x63ontainerRuntimeVersion\x12%\n\x0ekernel_version\x18\x06 \x01(\tR\rkernelVersion\x12%\n\x0e\x63group_version\x18\x07 \x01(\rR\rcgroupVersion\x12!\n\x0cshim_version\x18\x08 \x01(\tR\x0bshimVersion\x12\x31\n\x14missing_capabilities\x18\t \x03(\tR\x13missingCapabilities\"\xb9\x01\n\x0bHostMetrics\x12.\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\x12&\n\x0f\x63pu_usage_ratio\x18\x02 \x01(\x01R\rcpuUsageRatio\x12*\n\x11memory_used_bytes\x18\x03 \x01(\x04R\x0fmemoryUsedBytes\x12&\n\x0f\x64isk_free_bytes\x18\x04 \x01(\x04R\rdiskFreeBytes*r\n\x10\x43ontainerRuntime\x12!\n\x1d\x43ONTAINER_RUNTIME_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43ONTAINER_RUNTIME_DOCKER\x10\x01\x12\x1d\n\x19\x43ONTAINER_RUNTIME_PROCESS\x10\x02\x42\xa8\x01\n\x12\x63om.dstack.shim.v1B\tHostProtoP\x01Z-dstack.ai/dstack/gen/go/dstack/shim/v1;shimv1\xa2\x02\x03\x44SX\xaa\x02\x0e\x44stack.Shim.V1\xca\x02\x0e\x44stack\\Shim\\V1\xe2\x02\x1a\x44stack\\Shim\\V1\\GPBMetadata\xea\x02\x10\x44stack::Shim::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x64stack/shim/v1/host.proto\x12\x0e\x64stack.shim.v1\x1a dstack/common/v1/resources.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"~\n\x07GpuLink\x12\x14\n\x05\x66irst\x18\x01 \x01(\tR\x05\x66irst\x12\x16\n\x06second\x18\x02 \x01(\tR\x06second\x12/\n\x04kind\x18\x03 \x01(\x0e\x32\x1b.dstack.shim.v1.GpuLinkKindR\x04kind\x12\x14\n\x05lanes\x18\x04 \x01(\rR\x05lanes\"\xe8\x04\n\tHostFacts\x12\x39\n\tresources\x18\x01 \x01(\x0b\x32\x1b.dstack.common.v1.ResourcesR\tresources\x12\x1a\n\x08hostname\x18\x02 \x01(\tR\x08hostname\x12\x1c\n\taddresses\x18\x03 \x03(\tR\taddresses\x12M\n\x11\x63ontainer_runtime\x18\x04 \x01(\x0e\x32 .dstack.shim.v1.ContainerRuntimeR\x10\x63ontainerRuntime\x12:\n\x19\x63ontainer_runtime_version\x18\x05 \x01(\tR\x17\x63ontainerRuntimeVersion\x12%\n\x0ekernel_version\x18\x06 \x01(\tR\rkernelVersion\x12%\n\x0e\x63group_version\x18\x07 \x01(\rR\rcgroupVersion\x12!\n\x0cshim_version\x18\x08 \x01(\tR\x0bshimVersion\x12\x31\n\x14missing_capabilities\x18\t \x03(\tR\x13missingCapabilities\x12\x34\n\tgpu_links\x18\n \x03(\x0b\x32\x17.dstack.shim.v1.GpuLinkR\x08gpuLinks\x12\x1d\n\nis_probing\x18\x0b \x01(\x08R\tisProbing\x12!\n\x0coci_runtimes\x18\x0c \x03(\tR\x0bociRuntimes\x12\x17\n\x07\x62oot_id\x18\r \x01(\tR\x06\x62ootId\x12&\n\x0f\x64isk_free_bytes\x18\x0e \x01(\x04R\rdiskFreeBytes\"\xcc\x01\n\nGpuMetrics\x12\x1f\n\x0bresource_id\x18\x01 \x01(\tR\nresourceId\x12\x1f\n\x0busage_ratio\x18\x02 \x01(\x01R\nusageRatio\x12*\n\x11memory_used_bytes\x18\x03 \x01(\x04R\x0fmemoryUsedBytes\x12/\n\x13temperature_celsius\x18\x04 \x01(\rR\x12temperatureCelsius\x12\x1f\n\x0bpower_watts\x18\x05 \x01(\x01R\npowerWatts\"\xe6\x02\n\x0bTaskMetrics\x12\x17\n\x07task_id\x18\x01 \x01(\tR\x06taskId\x12(\n\x10\x63pu_usage_micros\x18\x02 \x01(\x04R\x0e\x63puUsageMicros\x12*\n\x11memory_used_bytes\x18\x03 \x01(\x04R\x0fmemoryUsedBytes\x12\x34\n\x16network_received_bytes\x18\x04 \x01(\x04R\x14networkReceivedBytes\x12,\n\x12network_sent_bytes\x18\x05 \x01(\x04R\x10networkSentBytes\x12&\n\x0f\x64isk_read_bytes\x18\x06 \x01(\x04R\rdiskReadBytes\x12,\n\x12\x64isk_written_bytes\x18\x07 \x01(\x04R\x10\x64iskWrittenBytes\x12.\n\x04gpus\x18\x08 \x03(\x0b\x32\x1a.dstack.shim.v1.GpuMetricsR\x04gpus\"\xd6\x03\n\x0bHostMetrics\x12.\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\x12&\n\x0f\x63pu_usage_ratio\x18\x02 \x01(\x01R\rcpuUsageRatio\x12*\n\x11memory_used_bytes\x18\x03 \x01(\x04R\x0fmemoryUsedBytes\x12&\n\x0f\x64isk_free_bytes\x18\x04 \x01(\x04R\rdiskFreeBytes\x12\x34\n\x16network_received_bytes\x18\x05 \x01(\x04R\x14networkReceivedBytes\x12,\n\x12network_sent_bytes\x18\x06 \x01(\x04R\x10networkSentBytes\x12&\n\x0f\x64isk_read_bytes\x18\x07 \x01(\x04R\rdiskReadBytes\x12,\n\x12\x64isk_written_bytes\x18\x08 \x01(\x04R\x10\x64iskWrittenBytes\x12.\n\x04gpus\x18\t \x03(\x0b\x32\x1a.dstack.shim.v1.GpuMetricsR\x04gpus\x12\x31\n\x05tasks\x18\n \x03(\x0b\x32\x1b.dstack.shim.v1.TaskMetricsR\x05tasks\"c\n\x10HostMetricsBatch\x12\x35\n\x07samples\x18\x01 \x03(\x0b\x32\x1b.dstack.shim.v1.HostMetricsR\x07samples\x12\x18\n\x07\x64ropped\x18\x02 \x01(\rR\x07\x64ropped*r\n\x10\x43ontainerRuntime\x12!\n\x1d\x43ONTAINER_RUNTIME_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43ONTAINER_RUNTIME_DOCKER\x10\x01\x12\x1d\n\x19\x43ONTAINER_RUNTIME_PROCESS\x10\x02*\xba\x01\n\x0bGpuLinkKind\x12\x1d\n\x19GPU_LINK_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14GPU_LINK_KIND_DIRECT\x10\x01\x12\x1c\n\x18GPU_LINK_KIND_PCI_SWITCH\x10\x02\x12\x1d\n\x19GPU_LINK_KIND_HOST_BRIDGE\x10\x03\x12\x1b\n\x17GPU_LINK_KIND_NUMA_NODE\x10\x04\x12\x18\n\x14GPU_LINK_KIND_SYSTEM\x10\x05\x42\xa8\x01\n\x12\x63om.dstack.shim.v1B\tHostProtoP\x01Z-dstack.ai/dstack/gen/go/dstack/shim/v1;shimv1\xa2\x02\x03\x44SX\xaa\x02\x0e\x44stack.Shim.V1\xca\x02\x0e\x44stack\\Shim\\V1\xe2\x02\x1a\x44stack\\Shim\\V1\\GPBMetadata\xea\x02\x10\x44stack::Shim::V1b\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dstack.shim.v1.host_pb2', globals())
@@ -23,10 +23,20 @@ if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
   DESCRIPTOR._serialized_options = b'\n\022com.dstack.shim.v1B\tHostProtoP\001Z-dstack.ai/dstack/gen/go/dstack/shim/v1;shimv1\242\002\003DSX\252\002\016Dstack.Shim.V1\312\002\016Dstack\\Shim\\V1\342\002\032Dstack\\Shim\\V1\\GPBMetadata\352\002\020Dstack::Shim::V1'
-  _CONTAINERRUNTIME._serialized_start=734
-  _CONTAINERRUNTIME._serialized_end=848
-  _HOSTFACTS._serialized_start=113
-  _HOSTFACTS._serialized_end=544
-  _HOSTMETRICS._serialized_start=547
-  _HOSTMETRICS._serialized_end=732
+  _CONTAINERRUNTIME._serialized_start=2001
+  _CONTAINERRUNTIME._serialized_end=2115
+  _GPULINKKIND._serialized_start=2118
+  _GPULINKKIND._serialized_end=2304
+  _GPULINK._serialized_start=112
+  _GPULINK._serialized_end=238
+  _HOSTFACTS._serialized_start=241
+  _HOSTFACTS._serialized_end=857
+  _GPUMETRICS._serialized_start=860
+  _GPUMETRICS._serialized_end=1064
+  _TASKMETRICS._serialized_start=1067
+  _TASKMETRICS._serialized_end=1425
+  _HOSTMETRICS._serialized_start=1428
+  _HOSTMETRICS._serialized_end=1898
+  _HOSTMETRICSBATCH._serialized_start=1900
+  _HOSTMETRICSBATCH._serialized_end=1999
 # @@protoc_insertion_point(module_scope)

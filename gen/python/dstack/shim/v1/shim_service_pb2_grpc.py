@@ -92,7 +92,7 @@ class ShimServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetHost(self, request, context):
-        """Facts of the host. Always answers; detection has run before the socket opens.
+        """Facts of the host. Always answers, at once; is_probing says whether accelerators are still being looked for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

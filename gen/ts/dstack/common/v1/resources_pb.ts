@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file dstack/common/v1/resources.proto.
  */
 export const file_dstack_common_v1_resources: GenFile = /*@__PURE__*/
-  fileDesc("CiBkc3RhY2svY29tbW9uL3YxL3Jlc291cmNlcy5wcm90bxIQZHN0YWNrLmNvbW1vbi52MSKYAQoDR3B1EhMKC3Jlc291cmNlX2lkGAEgASgJEisKBnZlbmRvchgCIAEoDjIbLmRzdGFjay5jb21tb24udjEuR3B1VmVuZG9yEgwKBG5hbWUYAyABKAkSFAoMbWVtb3J5X2J5dGVzGAQgASgEEhYKDmRyaXZlcl92ZXJzaW9uGAUgASgJEhMKC3BjaV9hZGRyZXNzGAYgASgJIpUBCglSZXNvdXJjZXMSDAoEY3B1cxgBIAEoDRIrCghjcHVfYXJjaBgCIAEoDjIZLmRzdGFjay5jb21tb24udjEuQ3B1QXJjaBIUCgxtZW1vcnlfYnl0ZXMYAyABKAQSEgoKZGlza19ieXRlcxgEIAEoBBIjCgRncHVzGAUgAygLMhUuZHN0YWNrLmNvbW1vbi52MS5HcHUqmwEKCUdwdVZlbmRvchIaChZHUFVfVkVORE9SX1VOU1BFQ0lGSUVEEAASFQoRR1BVX1ZFTkRPUl9OVklESUEQARISCg5HUFVfVkVORE9SX0FNRBACEhUKEUdQVV9WRU5ET1JfR09PR0xFEAMSFAoQR1BVX1ZFTkRPUl9JTlRFTBAEEhoKFkdQVV9WRU5ET1JfVEVOU1RPUlJFTlQQBSpHCgdDcHVBcmNoEhgKFENQVV9BUkNIX1VOU1BFQ0lGSUVEEAASEAoMQ1BVX0FSQ0hfWDg2EAESEAoMQ1BVX0FSQ0hfQVJNEAJCuwEKFGNvbS5kc3RhY2suY29tbW9uLnYxQg5SZXNvdXJjZXNQcm90b1ABWjFkc3RhY2suYWkvZHN0YWNrL2dlbi9nby9kc3RhY2svY29tbW9uL3YxO2NvbW1vbnYxogIDRENYqgIQRHN0YWNrLkNvbW1vbi5WMcoCEERzdGFja1xDb21tb25cVjHiAhxEc3RhY2tcQ29tbW9uXFYxXEdQQk1ldGFkYXRh6gISRHN0YWNrOjpDb21tb246OlYxYgZwcm90bzM");
+  fileDesc("CiBkc3RhY2svY29tbW9uL3YxL3Jlc291cmNlcy5wcm90bxIQZHN0YWNrLmNvbW1vbi52MSKpAgoDR3B1EhMKC3Jlc291cmNlX2lkGAEgASgJEisKBnZlbmRvchgCIAEoDjIbLmRzdGFjay5jb21tb24udjEuR3B1VmVuZG9yEgwKBG5hbWUYAyABKAkSFAoMbWVtb3J5X2J5dGVzGAQgASgEEhYKDmRyaXZlcl92ZXJzaW9uGAUgASgJEhMKC3BjaV9hZGRyZXNzGAYgASgJEgwKBHV1aWQYByABKAkSFgoJbnVtYV9ub2RlGAggASgNSACIAQESLgoGaGVhbHRoGAkgASgOMh4uZHN0YWNrLmNvbW1vbi52MS5IZWFsdGhTdGF0dXMSFgoOaGVhbHRoX21lc3NhZ2UYCiABKAkSEwoLcGFyZW50X3V1aWQYCyABKAlCDAoKX251bWFfbm9kZSKVAQoJUmVzb3VyY2VzEgwKBGNwdXMYASABKA0SKwoIY3B1X2FyY2gYAiABKA4yGS5kc3RhY2suY29tbW9uLnYxLkNwdUFyY2gSFAoMbWVtb3J5X2J5dGVzGAMgASgEEhIKCmRpc2tfYnl0ZXMYBCABKAQSIwoEZ3B1cxgFIAMoCzIVLmRzdGFjay5jb21tb24udjEuR3B1KpsBCglHcHVWZW5kb3ISGgoWR1BVX1ZFTkRPUl9VTlNQRUNJRklFRBAAEhUKEUdQVV9WRU5ET1JfTlZJRElBEAESEgoOR1BVX1ZFTkRPUl9BTUQQAhIVChFHUFVfVkVORE9SX0dPT0dMRRADEhQKEEdQVV9WRU5ET1JfSU5URUwQBBIaChZHUFVfVkVORE9SX1RFTlNUT1JSRU5UEAUqRwoHQ3B1QXJjaBIYChRDUFVfQVJDSF9VTlNQRUNJRklFRBAAEhAKDENQVV9BUkNIX1g4NhABEhAKDENQVV9BUkNIX0FSTRACKn4KDEhlYWx0aFN0YXR1cxIdChlIRUFMVEhfU1RBVFVTX1VOU1BFQ0lGSUVEEAASGQoVSEVBTFRIX1NUQVRVU19IRUFMVEhZEAESGQoVSEVBTFRIX1NUQVRVU19XQVJOSU5HEAISGQoVSEVBTFRIX1NUQVRVU19GQUlMVVJFEANCuwEKFGNvbS5kc3RhY2suY29tbW9uLnYxQg5SZXNvdXJjZXNQcm90b1ABWjFkc3RhY2suYWkvZHN0YWNrL2dlbi9nby9kc3RhY2svY29tbW9uL3YxO2NvbW1vbnYxogIDRENYqgIQRHN0YWNrLkNvbW1vbi5WMcoCEERzdGFja1xDb21tb25cVjHiAhxEc3RhY2tcQ29tbW9uXFYxXEdQQk1ldGFkYXRh6gISRHN0YWNrOjpDb21tb246OlYxYgZwcm90bzM");
 
 /**
  * One accelerator of a host.
@@ -61,6 +61,41 @@ export type Gpu = Message<"dstack.common.v1.Gpu"> & {
    * @generated from field: string pci_address = 6;
    */
   pciAddress: string;
+
+  /**
+   * Identity that the device keeps when it moves to another slot, such as "GPU-6f0c..."; empty where the maker has none. Set by the shim.
+   *
+   * @generated from field: string uuid = 7;
+   */
+  uuid: string;
+
+  /**
+   * NUMA node of the host that it is attached to; absent where unknown. Set by the shim.
+   *
+   * @generated from field: optional uint32 numa_node = 8;
+   */
+  numaNode?: number | undefined;
+
+  /**
+   * How it is. Set by the shim.
+   *
+   * @generated from field: dstack.common.v1.HealthStatus health = 9;
+   */
+  health: HealthStatus;
+
+  /**
+   * Why it is not healthy, for people; empty otherwise. Set by the shim.
+   *
+   * @generated from field: string health_message = 10;
+   */
+  healthMessage: string;
+
+  /**
+   * UUID of the card that this is a slice of (MIG); empty for whole cards. Set by the shim.
+   *
+   * @generated from field: string parent_uuid = 11;
+   */
+  parentUuid: string;
 };
 
 /**
@@ -207,4 +242,45 @@ export enum CpuArch {
  */
 export const CpuArchSchema: GenEnum<CpuArch> = /*@__PURE__*/
   enumDesc(file_dstack_common_v1_resources, 1);
+
+/**
+ * How well a device or a host is.
+ *
+ * @generated from enum dstack.common.v1.HealthStatus
+ */
+export enum HealthStatus {
+  /**
+   * Nobody watches it.
+   *
+   * @generated from enum value: HEALTH_STATUS_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Watched, and nothing is wrong.
+   *
+   * @generated from enum value: HEALTH_STATUS_HEALTHY = 1;
+   */
+  HEALTHY = 1,
+
+  /**
+   * Works, but something needs attention; it is still given to jobs.
+   *
+   * @generated from enum value: HEALTH_STATUS_WARNING = 2;
+   */
+  WARNING = 2,
+
+  /**
+   * Not to be used: it is not given to jobs any more.
+   *
+   * @generated from enum value: HEALTH_STATUS_FAILURE = 3;
+   */
+  FAILURE = 3,
+}
+
+/**
+ * Describes the enum dstack.common.v1.HealthStatus.
+ */
+export const HealthStatusSchema: GenEnum<HealthStatus> = /*@__PURE__*/
+  enumDesc(file_dstack_common_v1_resources, 2);
 

@@ -16,7 +16,49 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file dstack/shim/v1/host.proto.
  */
 export const file_dstack_shim_v1_host: GenFile = /*@__PURE__*/
-  fileDesc("Chlkc3RhY2svc2hpbS92MS9ob3N0LnByb3RvEg5kc3RhY2suc2hpbS52MSKkAgoJSG9zdEZhY3RzEi4KCXJlc291cmNlcxgBIAEoCzIbLmRzdGFjay5jb21tb24udjEuUmVzb3VyY2VzEhAKCGhvc3RuYW1lGAIgASgJEhEKCWFkZHJlc3NlcxgDIAMoCRI7ChFjb250YWluZXJfcnVudGltZRgEIAEoDjIgLmRzdGFjay5zaGltLnYxLkNvbnRhaW5lclJ1bnRpbWUSIQoZY29udGFpbmVyX3J1bnRpbWVfdmVyc2lvbhgFIAEoCRIWCg5rZXJuZWxfdmVyc2lvbhgGIAEoCRIWCg5jZ3JvdXBfdmVyc2lvbhgHIAEoDRIUCgxzaGltX3ZlcnNpb24YCCABKAkSHAoUbWlzc2luZ19jYXBhYmlsaXRpZXMYCSADKAkihAEKC0hvc3RNZXRyaWNzEigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhcKD2NwdV91c2FnZV9yYXRpbxgCIAEoARIZChFtZW1vcnlfdXNlZF9ieXRlcxgDIAEoBBIXCg9kaXNrX2ZyZWVfYnl0ZXMYBCABKAQqcgoQQ29udGFpbmVyUnVudGltZRIhCh1DT05UQUlORVJfUlVOVElNRV9VTlNQRUNJRklFRBAAEhwKGENPTlRBSU5FUl9SVU5USU1FX0RPQ0tFUhABEh0KGUNPTlRBSU5FUl9SVU5USU1FX1BST0NFU1MQAkKoAQoSY29tLmRzdGFjay5zaGltLnYxQglIb3N0UHJvdG9QAVotZHN0YWNrLmFpL2RzdGFjay9nZW4vZ28vZHN0YWNrL3NoaW0vdjE7c2hpbXYxogIDRFNYqgIORHN0YWNrLlNoaW0uVjHKAg5Ec3RhY2tcU2hpbVxWMeICGkRzdGFja1xTaGltXFYxXEdQQk1ldGFkYXRh6gIQRHN0YWNrOjpTaGltOjpWMWIGcHJvdG8z", [file_dstack_common_v1_resources, file_google_protobuf_timestamp]);
+  fileDesc("Chlkc3RhY2svc2hpbS92MS9ob3N0LnByb3RvEg5kc3RhY2suc2hpbS52MSJiCgdHcHVMaW5rEg0KBWZpcnN0GAEgASgJEg4KBnNlY29uZBgCIAEoCRIpCgRraW5kGAMgASgOMhsuZHN0YWNrLnNoaW0udjEuR3B1TGlua0tpbmQSDQoFbGFuZXMYBCABKA0ipAMKCUhvc3RGYWN0cxIuCglyZXNvdXJjZXMYASABKAsyGy5kc3RhY2suY29tbW9uLnYxLlJlc291cmNlcxIQCghob3N0bmFtZRgCIAEoCRIRCglhZGRyZXNzZXMYAyADKAkSOwoRY29udGFpbmVyX3J1bnRpbWUYBCABKA4yIC5kc3RhY2suc2hpbS52MS5Db250YWluZXJSdW50aW1lEiEKGWNvbnRhaW5lcl9ydW50aW1lX3ZlcnNpb24YBSABKAkSFgoOa2VybmVsX3ZlcnNpb24YBiABKAkSFgoOY2dyb3VwX3ZlcnNpb24YByABKA0SFAoMc2hpbV92ZXJzaW9uGAggASgJEhwKFG1pc3NpbmdfY2FwYWJpbGl0aWVzGAkgAygJEioKCWdwdV9saW5rcxgKIAMoCzIXLmRzdGFjay5zaGltLnYxLkdwdUxpbmsSEgoKaXNfcHJvYmluZxgLIAEoCBIUCgxvY2lfcnVudGltZXMYDCADKAkSDwoHYm9vdF9pZBgNIAEoCRIXCg9kaXNrX2ZyZWVfYnl0ZXMYDiABKAQigwEKCkdwdU1ldHJpY3MSEwoLcmVzb3VyY2VfaWQYASABKAkSEwoLdXNhZ2VfcmF0aW8YAiABKAESGQoRbWVtb3J5X3VzZWRfYnl0ZXMYAyABKAQSGwoTdGVtcGVyYXR1cmVfY2Vsc2l1cxgEIAEoDRITCgtwb3dlcl93YXR0cxgFIAEoASLuAQoLVGFza01ldHJpY3MSDwoHdGFza19pZBgBIAEoCRIYChBjcHVfdXNhZ2VfbWljcm9zGAIgASgEEhkKEW1lbW9yeV91c2VkX2J5dGVzGAMgASgEEh4KFm5ldHdvcmtfcmVjZWl2ZWRfYnl0ZXMYBCABKAQSGgoSbmV0d29ya19zZW50X2J5dGVzGAUgASgEEhcKD2Rpc2tfcmVhZF9ieXRlcxgGIAEoBBIaChJkaXNrX3dyaXR0ZW5fYnl0ZXMYByABKAQSKAoEZ3B1cxgIIAMoCzIaLmRzdGFjay5zaGltLnYxLkdwdU1ldHJpY3MiywIKC0hvc3RNZXRyaWNzEigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhcKD2NwdV91c2FnZV9yYXRpbxgCIAEoARIZChFtZW1vcnlfdXNlZF9ieXRlcxgDIAEoBBIXCg9kaXNrX2ZyZWVfYnl0ZXMYBCABKAQSHgoWbmV0d29ya19yZWNlaXZlZF9ieXRlcxgFIAEoBBIaChJuZXR3b3JrX3NlbnRfYnl0ZXMYBiABKAQSFwoPZGlza19yZWFkX2J5dGVzGAcgASgEEhoKEmRpc2tfd3JpdHRlbl9ieXRlcxgIIAEoBBIoCgRncHVzGAkgAygLMhouZHN0YWNrLnNoaW0udjEuR3B1TWV0cmljcxIqCgV0YXNrcxgKIAMoCzIbLmRzdGFjay5zaGltLnYxLlRhc2tNZXRyaWNzIlEKEEhvc3RNZXRyaWNzQmF0Y2gSLAoHc2FtcGxlcxgBIAMoCzIbLmRzdGFjay5zaGltLnYxLkhvc3RNZXRyaWNzEg8KB2Ryb3BwZWQYAiABKA0qcgoQQ29udGFpbmVyUnVudGltZRIhCh1DT05UQUlORVJfUlVOVElNRV9VTlNQRUNJRklFRBAAEhwKGENPTlRBSU5FUl9SVU5USU1FX0RPQ0tFUhABEh0KGUNPTlRBSU5FUl9SVU5USU1FX1BST0NFU1MQAiq6AQoLR3B1TGlua0tpbmQSHQoZR1BVX0xJTktfS0lORF9VTlNQRUNJRklFRBAAEhgKFEdQVV9MSU5LX0tJTkRfRElSRUNUEAESHAoYR1BVX0xJTktfS0lORF9QQ0lfU1dJVENIEAISHQoZR1BVX0xJTktfS0lORF9IT1NUX0JSSURHRRADEhsKF0dQVV9MSU5LX0tJTkRfTlVNQV9OT0RFEAQSGAoUR1BVX0xJTktfS0lORF9TWVNURU0QBUKoAQoSY29tLmRzdGFjay5zaGltLnYxQglIb3N0UHJvdG9QAVotZHN0YWNrLmFpL2RzdGFjay9nZW4vZ28vZHN0YWNrL3NoaW0vdjE7c2hpbXYxogIDRFNYqgIORHN0YWNrLlNoaW0uVjHKAg5Ec3RhY2tcU2hpbVxWMeICGkRzdGFja1xTaGltXFYxXEdQQk1ldGFkYXRh6gIQRHN0YWNrOjpTaGltOjpWMWIGcHJvdG8z", [file_dstack_common_v1_resources, file_google_protobuf_timestamp]);
+
+/**
+ * One pair of accelerators. Pairs that are not listed are not known to be near.
+ *
+ * @generated from message dstack.shim.v1.GpuLink
+ */
+export type GpuLink = Message<"dstack.shim.v1.GpuLink"> & {
+  /**
+   * resource_id of one.
+   *
+   * @generated from field: string first = 1;
+   */
+  first: string;
+
+  /**
+   * resource_id of the other.
+   *
+   * @generated from field: string second = 2;
+   */
+  second: string;
+
+  /**
+   * Best way between them.
+   *
+   * @generated from field: dstack.shim.v1.GpuLinkKind kind = 3;
+   */
+  kind: GpuLinkKind;
+
+  /**
+   * Number of direct links; 0 where unknown or through a switch.
+   *
+   * @generated from field: uint32 lanes = 4;
+   */
+  lanes: number;
+};
+
+/**
+ * Describes the message dstack.shim.v1.GpuLink.
+ * Use `create(GpuLinkSchema)` to create a new message.
+ */
+export const GpuLinkSchema: GenMessage<GpuLink> = /*@__PURE__*/
+  messageDesc(file_dstack_shim_v1_host, 0);
 
 /**
  * Facts that change rarely. Sent once after the session opens and again when one of them changes.
@@ -86,6 +128,41 @@ export type HostFacts = Message<"dstack.shim.v1.HostFacts"> & {
    * @generated from field: repeated string missing_capabilities = 9;
    */
   missingCapabilities: string[];
+
+  /**
+   * Which accelerators are near each other. Set by the shim, which prefers near ones for a task.
+   *
+   * @generated from field: repeated dstack.shim.v1.GpuLink gpu_links = 10;
+   */
+  gpuLinks: GpuLink[];
+
+  /**
+   * The accelerators did not answer yet: those in resources are the ones of the last time, perhaps none. False by default.
+   *
+   * @generated from field: bool is_probing = 11;
+   */
+  isProbing: boolean;
+
+  /**
+   * Names of the engine's OCI runtimes, such as "nvidia" or "habana", sorted; empty for processes.
+   *
+   * @generated from field: repeated string oci_runtimes = 12;
+   */
+  ociRuntimes: string[];
+
+  /**
+   * The kernel's id of this boot; empty where unknown.
+   *
+   * @generated from field: string boot_id = 13;
+   */
+  bootId: string;
+
+  /**
+   * Bytes that an ordinary user can still write on the disk of images and task directories, rounded down to GiB; 0 means unknown.
+   *
+   * @generated from field: uint64 disk_free_bytes = 14;
+   */
+  diskFreeBytes: bigint;
 };
 
 /**
@@ -93,7 +170,126 @@ export type HostFacts = Message<"dstack.shim.v1.HostFacts"> & {
  * Use `create(HostFactsSchema)` to create a new message.
  */
 export const HostFactsSchema: GenMessage<HostFacts> = /*@__PURE__*/
-  messageDesc(file_dstack_shim_v1_host, 0);
+  messageDesc(file_dstack_shim_v1_host, 1);
+
+/**
+ * One sample of one accelerator. Values that its tool does not tell are 0.
+ *
+ * @generated from message dstack.shim.v1.GpuMetrics
+ */
+export type GpuMetrics = Message<"dstack.shim.v1.GpuMetrics"> & {
+  /**
+   * Accelerator.
+   *
+   * @generated from field: string resource_id = 1;
+   */
+  resourceId: string;
+
+  /**
+   * Share of the last second in which it computed, 0 to 1.
+   *
+   * @generated from field: double usage_ratio = 2;
+   */
+  usageRatio: number;
+
+  /**
+   * Memory in use in bytes.
+   *
+   * @generated from field: uint64 memory_used_bytes = 3;
+   */
+  memoryUsedBytes: bigint;
+
+  /**
+   * Temperature of the chip in degrees Celsius.
+   *
+   * @generated from field: uint32 temperature_celsius = 4;
+   */
+  temperatureCelsius: number;
+
+  /**
+   * Power draw in watts.
+   *
+   * @generated from field: double power_watts = 5;
+   */
+  powerWatts: number;
+};
+
+/**
+ * Describes the message dstack.shim.v1.GpuMetrics.
+ * Use `create(GpuMetricsSchema)` to create a new message.
+ */
+export const GpuMetricsSchema: GenMessage<GpuMetrics> = /*@__PURE__*/
+  messageDesc(file_dstack_shim_v1_host, 2);
+
+/**
+ * One sample of one task, measured from outside of its container. Counters begin with the container.
+ *
+ * @generated from message dstack.shim.v1.TaskMetrics
+ */
+export type TaskMetrics = Message<"dstack.shim.v1.TaskMetrics"> & {
+  /**
+   * Task.
+   *
+   * @generated from field: string task_id = 1;
+   */
+  taskId: string;
+
+  /**
+   * Processor time used so far, in microseconds of one processor.
+   *
+   * @generated from field: uint64 cpu_usage_micros = 2;
+   */
+  cpuUsageMicros: bigint;
+
+  /**
+   * Memory in use in bytes, caches that could be dropped left out.
+   *
+   * @generated from field: uint64 memory_used_bytes = 3;
+   */
+  memoryUsedBytes: bigint;
+
+  /**
+   * Bytes received so far; 0 for tasks in the host's own network.
+   *
+   * @generated from field: uint64 network_received_bytes = 4;
+   */
+  networkReceivedBytes: bigint;
+
+  /**
+   * Bytes sent so far; 0 for tasks in the host's own network.
+   *
+   * @generated from field: uint64 network_sent_bytes = 5;
+   */
+  networkSentBytes: bigint;
+
+  /**
+   * Bytes read from block devices so far.
+   *
+   * @generated from field: uint64 disk_read_bytes = 6;
+   */
+  diskReadBytes: bigint;
+
+  /**
+   * Bytes written to block devices so far.
+   *
+   * @generated from field: uint64 disk_written_bytes = 7;
+   */
+  diskWrittenBytes: bigint;
+
+  /**
+   * The task's own accelerators.
+   *
+   * @generated from field: repeated dstack.shim.v1.GpuMetrics gpus = 8;
+   */
+  gpus: GpuMetrics[];
+};
+
+/**
+ * Describes the message dstack.shim.v1.TaskMetrics.
+ * Use `create(TaskMetricsSchema)` to create a new message.
+ */
+export const TaskMetricsSchema: GenMessage<TaskMetrics> = /*@__PURE__*/
+  messageDesc(file_dstack_shim_v1_host, 3);
 
 /**
  * One sample of the host's load.
@@ -128,6 +324,48 @@ export type HostMetrics = Message<"dstack.shim.v1.HostMetrics"> & {
    * @generated from field: uint64 disk_free_bytes = 4;
    */
   diskFreeBytes: bigint;
+
+  /**
+   * Bytes received since boot by interfaces other than loopback and the engine's own.
+   *
+   * @generated from field: uint64 network_received_bytes = 5;
+   */
+  networkReceivedBytes: bigint;
+
+  /**
+   * Bytes sent since boot by the same interfaces.
+   *
+   * @generated from field: uint64 network_sent_bytes = 6;
+   */
+  networkSentBytes: bigint;
+
+  /**
+   * Bytes read from disks since boot.
+   *
+   * @generated from field: uint64 disk_read_bytes = 7;
+   */
+  diskReadBytes: bigint;
+
+  /**
+   * Bytes written to disks since boot.
+   *
+   * @generated from field: uint64 disk_written_bytes = 8;
+   */
+  diskWrittenBytes: bigint;
+
+  /**
+   * Accelerators that could be measured.
+   *
+   * @generated from field: repeated dstack.shim.v1.GpuMetrics gpus = 9;
+   */
+  gpus: GpuMetrics[];
+
+  /**
+   * Tasks that run.
+   *
+   * @generated from field: repeated dstack.shim.v1.TaskMetrics tasks = 10;
+   */
+  tasks: TaskMetrics[];
 };
 
 /**
@@ -135,7 +373,35 @@ export type HostMetrics = Message<"dstack.shim.v1.HostMetrics"> & {
  * Use `create(HostMetricsSchema)` to create a new message.
  */
 export const HostMetricsSchema: GenMessage<HostMetrics> = /*@__PURE__*/
-  messageDesc(file_dstack_shim_v1_host, 1);
+  messageDesc(file_dstack_shim_v1_host, 4);
+
+/**
+ * Consecutive samples, at most one a second, oldest first. While the server is away the shim keeps the newest ones only.
+ *
+ * @generated from message dstack.shim.v1.HostMetricsBatch
+ */
+export type HostMetricsBatch = Message<"dstack.shim.v1.HostMetricsBatch"> & {
+  /**
+   * Samples.
+   *
+   * @generated from field: repeated dstack.shim.v1.HostMetrics samples = 1;
+   */
+  samples: HostMetrics[];
+
+  /**
+   * Samples that were dropped before the first one since the last batch.
+   *
+   * @generated from field: uint32 dropped = 2;
+   */
+  dropped: number;
+};
+
+/**
+ * Describes the message dstack.shim.v1.HostMetricsBatch.
+ * Use `create(HostMetricsBatchSchema)` to create a new message.
+ */
+export const HostMetricsBatchSchema: GenMessage<HostMetricsBatch> = /*@__PURE__*/
+  messageDesc(file_dstack_shim_v1_host, 5);
 
 /**
  * What runs a task on this host.
@@ -170,4 +436,59 @@ export enum ContainerRuntime {
  */
 export const ContainerRuntimeSchema: GenEnum<ContainerRuntime> = /*@__PURE__*/
   enumDesc(file_dstack_shim_v1_host, 0);
+
+/**
+ * How two accelerators reach each other, from best to worst.
+ *
+ * @generated from enum dstack.shim.v1.GpuLinkKind
+ */
+export enum GpuLinkKind {
+  /**
+   * Not known.
+   *
+   * @generated from enum value: GPU_LINK_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The maker's own links: NVLink, xGMI.
+   *
+   * @generated from enum value: GPU_LINK_KIND_DIRECT = 1;
+   */
+  DIRECT = 1,
+
+  /**
+   * One or more PCI switches, no host bridge.
+   *
+   * @generated from enum value: GPU_LINK_KIND_PCI_SWITCH = 2;
+   */
+  PCI_SWITCH = 2,
+
+  /**
+   * The same host bridge.
+   *
+   * @generated from enum value: GPU_LINK_KIND_HOST_BRIDGE = 3;
+   */
+  HOST_BRIDGE = 3,
+
+  /**
+   * The same NUMA node.
+   *
+   * @generated from enum value: GPU_LINK_KIND_NUMA_NODE = 4;
+   */
+  NUMA_NODE = 4,
+
+  /**
+   * The link between processors.
+   *
+   * @generated from enum value: GPU_LINK_KIND_SYSTEM = 5;
+   */
+  SYSTEM = 5,
+}
+
+/**
+ * Describes the enum dstack.shim.v1.GpuLinkKind.
+ */
+export const GpuLinkKindSchema: GenEnum<GpuLinkKind> = /*@__PURE__*/
+  enumDesc(file_dstack_shim_v1_host, 1);
 
