@@ -278,7 +278,9 @@ type FleetPlan struct {
 	// Paths of fields that differ from current_fleet.
 	ChangedFields []string `protobuf:"bytes,5,rep,name=changed_fields,json=changedFields,proto3" json:"changed_fields,omitempty"`
 	// The difference can be applied to the live fleet: hosts come and go, nothing else changes.
-	IsUpdatable   bool `protobuf:"varint,6,opt,name=is_updatable,json=isUpdatable,proto3" json:"is_updatable,omitempty"`
+	IsUpdatable bool `protobuf:"varint,6,opt,name=is_updatable,json=isUpdatable,proto3" json:"is_updatable,omitempty"`
+	// The differences behind changed_fields, one by one.
+	Changes       []*FieldChange `protobuf:"bytes,7,rep,name=changes,proto3" json:"changes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -355,11 +357,18 @@ func (x *FleetPlan) GetIsUpdatable() bool {
 	return false
 }
 
+func (x *FleetPlan) GetChanges() []*FieldChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
 var File_dstack_api_v1_fleet_proto protoreflect.FileDescriptor
 
 const file_dstack_api_v1_fleet_proto_rawDesc = "" +
 	"\n" +
-	"\x19dstack/api/v1/fleet.proto\x12\rdstack.api.v1\x1a\x1cdstack/api/v1/instance.proto\x1a\x1cdstack/config/v1/fleet.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x84\x02\n" +
+	"\x19dstack/api/v1/fleet.proto\x12\rdstack.api.v1\x1a\x1cdstack/api/v1/instance.proto\x1a\x18dstack/api/v1/plan.proto\x1a\x1cdstack/config/v1/fleet.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x84\x02\n" +
 	"\tFleetSpec\x12J\n" +
 	"\rconfiguration\x18\x01 \x01(\v2$.dstack.config.v1.FleetConfigurationR\rconfiguration\x12-\n" +
 	"\x12configuration_path\x18\x02 \x01(\tR\x11configurationPath\x12@\n" +
@@ -377,14 +386,15 @@ const file_dstack_api_v1_fleet_proto_rawDesc = "" +
 	"\n" +
 	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x125\n" +
 	"\tinstances\x18\b \x03(\v2\x17.dstack.api.v1.InstanceR\tinstances\x12\x18\n" +
-	"\aversion\x18\t \x01(\x04R\aversion\"\x9c\x02\n" +
+	"\aversion\x18\t \x01(\x04R\aversion\"\xd2\x02\n" +
 	"\tFleetPlan\x12!\n" +
 	"\fproject_name\x18\x01 \x01(\tR\vprojectName\x12\x1b\n" +
 	"\tuser_name\x18\x02 \x01(\tR\buserName\x12J\n" +
 	"\x14effective_fleet_spec\x18\x03 \x01(\v2\x18.dstack.api.v1.FleetSpecR\x12effectiveFleetSpec\x129\n" +
 	"\rcurrent_fleet\x18\x04 \x01(\v2\x14.dstack.api.v1.FleetR\fcurrentFleet\x12%\n" +
 	"\x0echanged_fields\x18\x05 \x03(\tR\rchangedFields\x12!\n" +
-	"\fis_updatable\x18\x06 \x01(\bR\visUpdatable*\x7f\n" +
+	"\fis_updatable\x18\x06 \x01(\bR\visUpdatable\x124\n" +
+	"\achanges\x18\a \x03(\v2\x1a.dstack.api.v1.FieldChangeR\achanges*\x7f\n" +
 	"\vFleetStatus\x12\x1c\n" +
 	"\x18FLEET_STATUS_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13FLEET_STATUS_ACTIVE\x10\x01\x12\x1c\n" +
@@ -416,6 +426,7 @@ var file_dstack_api_v1_fleet_proto_goTypes = []any{
 	(*v1.FleetConfiguration)(nil), // 5: dstack.config.v1.FleetConfiguration
 	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 	(*Instance)(nil),              // 7: dstack.api.v1.Instance
+	(*FieldChange)(nil),           // 8: dstack.api.v1.FieldChange
 }
 var file_dstack_api_v1_fleet_proto_depIdxs = []int32{
 	5, // 0: dstack.api.v1.FleetSpec.configuration:type_name -> dstack.config.v1.FleetConfiguration
@@ -426,11 +437,12 @@ var file_dstack_api_v1_fleet_proto_depIdxs = []int32{
 	7, // 5: dstack.api.v1.Fleet.instances:type_name -> dstack.api.v1.Instance
 	1, // 6: dstack.api.v1.FleetPlan.effective_fleet_spec:type_name -> dstack.api.v1.FleetSpec
 	2, // 7: dstack.api.v1.FleetPlan.current_fleet:type_name -> dstack.api.v1.Fleet
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	8, // 8: dstack.api.v1.FleetPlan.changes:type_name -> dstack.api.v1.FieldChange
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_dstack_api_v1_fleet_proto_init() }
@@ -439,6 +451,7 @@ func file_dstack_api_v1_fleet_proto_init() {
 		return
 	}
 	file_dstack_api_v1_instance_proto_init()
+	file_dstack_api_v1_plan_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

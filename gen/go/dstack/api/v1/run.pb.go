@@ -909,8 +909,10 @@ type JobPlan struct {
 	TotalOffers uint32 `protobuf:"varint,3,opt,name=total_offers,json=totalOffers,proto3" json:"total_offers,omitempty"`
 	// Highest price among all offers.
 	MaxPriceDollarsPerHour float64 `protobuf:"fixed64,4,opt,name=max_price_dollars_per_hour,json=maxPriceDollarsPerHour,proto3" json:"max_price_dollars_per_hour,omitempty"`
-	unknownFields          protoimpl.UnknownFields
-	sizeCache              protoimpl.SizeCache
+	// Why hosts cannot take the job now, hosts in use before those that never could. At most 10 reasons; free hosts are not in it.
+	UnavailableHosts []*UnavailableHosts `protobuf:"bytes,5,rep,name=unavailable_hosts,json=unavailableHosts,proto3" json:"unavailable_hosts,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *JobPlan) Reset() {
@@ -971,6 +973,77 @@ func (x *JobPlan) GetMaxPriceDollarsPerHour() float64 {
 	return 0
 }
 
+func (x *JobPlan) GetUnavailableHosts() []*UnavailableHosts {
+	if x != nil {
+		return x.UnavailableHosts
+	}
+	return nil
+}
+
+// Hosts that cannot take a job now, all for the same reason.
+type UnavailableHosts struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why, in words that follow the name of a host: "needs 2 GPUs, 1 free". For people.
+	Reason string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Number of these hosts, at least 1.
+	HostCount uint32 `protobuf:"varint,2,opt,name=host_count,json=hostCount,proto3" json:"host_count,omitempty"`
+	// Names of the first of them, at most 3.
+	InstanceNames []string `protobuf:"bytes,3,rep,name=instance_names,json=instanceNames,proto3" json:"instance_names,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnavailableHosts) Reset() {
+	*x = UnavailableHosts{}
+	mi := &file_dstack_api_v1_run_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnavailableHosts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnavailableHosts) ProtoMessage() {}
+
+func (x *UnavailableHosts) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_api_v1_run_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnavailableHosts.ProtoReflect.Descriptor instead.
+func (*UnavailableHosts) Descriptor() ([]byte, []int) {
+	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *UnavailableHosts) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *UnavailableHosts) GetHostCount() uint32 {
+	if x != nil {
+		return x.HostCount
+	}
+	return 0
+}
+
+func (x *UnavailableHosts) GetInstanceNames() []string {
+	if x != nil {
+		return x.InstanceNames
+	}
+	return nil
+}
+
 // What would happen.
 type RunPlan struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -989,14 +1062,16 @@ type RunPlan struct {
 	// Paths of fields that differ from current_run. Empty where there is none.
 	ChangedFields []string `protobuf:"bytes,7,rep,name=changed_fields,json=changedFields,proto3" json:"changed_fields,omitempty"`
 	// The project has no fleet at all: a run cannot start.
-	HasNoFleets   bool `protobuf:"varint,8,opt,name=has_no_fleets,json=hasNoFleets,proto3" json:"has_no_fleets,omitempty"`
+	HasNoFleets bool `protobuf:"varint,8,opt,name=has_no_fleets,json=hasNoFleets,proto3" json:"has_no_fleets,omitempty"`
+	// The differences behind changed_fields, one by one.
+	Changes       []*FieldChange `protobuf:"bytes,9,rep,name=changes,proto3" json:"changes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RunPlan) Reset() {
 	*x = RunPlan{}
-	mi := &file_dstack_api_v1_run_proto_msgTypes[5]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1008,7 +1083,7 @@ func (x *RunPlan) String() string {
 func (*RunPlan) ProtoMessage() {}
 
 func (x *RunPlan) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_api_v1_run_proto_msgTypes[5]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1021,7 +1096,7 @@ func (x *RunPlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunPlan.ProtoReflect.Descriptor instead.
 func (*RunPlan) Descriptor() ([]byte, []int) {
-	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{5}
+	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RunPlan) GetProjectName() string {
@@ -1080,6 +1155,13 @@ func (x *RunPlan) GetHasNoFleets() bool {
 	return false
 }
 
+func (x *RunPlan) GetChanges() []*FieldChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
 // Progress of an image pull.
 type ImagePullProgress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1097,7 +1179,7 @@ type ImagePullProgress struct {
 
 func (x *ImagePullProgress) Reset() {
 	*x = ImagePullProgress{}
-	mi := &file_dstack_api_v1_run_proto_msgTypes[6]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1109,7 +1191,7 @@ func (x *ImagePullProgress) String() string {
 func (*ImagePullProgress) ProtoMessage() {}
 
 func (x *ImagePullProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_api_v1_run_proto_msgTypes[6]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1122,7 +1204,7 @@ func (x *ImagePullProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImagePullProgress.ProtoReflect.Descriptor instead.
 func (*ImagePullProgress) Descriptor() ([]byte, []int) {
-	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{6}
+	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ImagePullProgress) GetDownloadedBytes() uint64 {
@@ -1196,7 +1278,7 @@ type JobSubmission struct {
 
 func (x *JobSubmission) Reset() {
 	*x = JobSubmission{}
-	mi := &file_dstack_api_v1_run_proto_msgTypes[7]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1208,7 +1290,7 @@ func (x *JobSubmission) String() string {
 func (*JobSubmission) ProtoMessage() {}
 
 func (x *JobSubmission) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_api_v1_run_proto_msgTypes[7]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1221,7 +1303,7 @@ func (x *JobSubmission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobSubmission.ProtoReflect.Descriptor instead.
 func (*JobSubmission) Descriptor() ([]byte, []int) {
-	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{7}
+	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *JobSubmission) GetId() string {
@@ -1360,7 +1442,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_dstack_api_v1_run_proto_msgTypes[8]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1372,7 +1454,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_api_v1_run_proto_msgTypes[8]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1385,7 +1467,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{8}
+	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Job) GetJobName() string {
@@ -1455,7 +1537,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_dstack_api_v1_run_proto_msgTypes[9]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1467,7 +1549,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_api_v1_run_proto_msgTypes[9]
+	mi := &file_dstack_api_v1_run_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1480,7 +1562,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{9}
+	return file_dstack_api_v1_run_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Run) GetId() string {
@@ -1592,7 +1674,7 @@ var File_dstack_api_v1_run_proto protoreflect.FileDescriptor
 
 const file_dstack_api_v1_run_proto_rawDesc = "" +
 	"\n" +
-	"\x17dstack/api/v1/run.proto\x12\rdstack.api.v1\x1a dstack/common/v1/resources.proto\x1a\x1adstack/config/v1/run.proto\x1a\x1edstack/config/v1/profile.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"5\n" +
+	"\x17dstack/api/v1/run.proto\x12\rdstack.api.v1\x1a\x18dstack/api/v1/plan.proto\x1a dstack/common/v1/resources.proto\x1a\x1adstack/config/v1/run.proto\x1a\x1edstack/config/v1/profile.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"5\n" +
 	"\aRunFile\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\"\x8a\x02\n" +
@@ -1632,12 +1714,18 @@ const file_dstack_api_v1_run_proto_rawDesc = "" +
 	"instanceId\x12#\n" +
 	"\rinstance_name\x18\n" +
 	" \x01(\tR\finstanceName\x12-\n" +
-	"\x12unavailable_reason\x18\v \x01(\tR\x11unavailableReason\"\xb1\x01\n" +
+	"\x12unavailable_reason\x18\v \x01(\tR\x11unavailableReason\"\xff\x01\n" +
 	"\aJobPlan\x12\x19\n" +
 	"\bjob_name\x18\x01 \x01(\tR\ajobName\x12,\n" +
 	"\x06offers\x18\x02 \x03(\v2\x14.dstack.api.v1.OfferR\x06offers\x12!\n" +
 	"\ftotal_offers\x18\x03 \x01(\rR\vtotalOffers\x12:\n" +
-	"\x1amax_price_dollars_per_hour\x18\x04 \x01(\x01R\x16maxPriceDollarsPerHour\"\xf8\x02\n" +
+	"\x1amax_price_dollars_per_hour\x18\x04 \x01(\x01R\x16maxPriceDollarsPerHour\x12L\n" +
+	"\x11unavailable_hosts\x18\x05 \x03(\v2\x1f.dstack.api.v1.UnavailableHostsR\x10unavailableHosts\"p\n" +
+	"\x10UnavailableHosts\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"host_count\x18\x02 \x01(\rR\thostCount\x12%\n" +
+	"\x0einstance_names\x18\x03 \x03(\tR\rinstanceNames\"\xae\x03\n" +
 	"\aRunPlan\x12!\n" +
 	"\fproject_name\x18\x01 \x01(\tR\vprojectName\x12\x1b\n" +
 	"\tuser_name\x18\x02 \x01(\tR\buserName\x12D\n" +
@@ -1647,7 +1735,8 @@ const file_dstack_api_v1_run_proto_rawDesc = "" +
 	"currentRun\x122\n" +
 	"\x06action\x18\x06 \x01(\x0e2\x1a.dstack.api.v1.ApplyActionR\x06action\x12%\n" +
 	"\x0echanged_fields\x18\a \x03(\tR\rchangedFields\x12\"\n" +
-	"\rhas_no_fleets\x18\b \x01(\bR\vhasNoFleets\"\xae\x01\n" +
+	"\rhas_no_fleets\x18\b \x01(\bR\vhasNoFleets\x124\n" +
+	"\achanges\x18\t \x03(\v2\x1a.dstack.api.v1.FieldChangeR\achanges\"\xae\x01\n" +
 	"\x11ImagePullProgress\x12)\n" +
 	"\x10downloaded_bytes\x18\x01 \x01(\x04R\x0fdownloadedBytes\x12'\n" +
 	"\x0fextracted_bytes\x18\x02 \x01(\x04R\x0eextractedBytes\x12\x1f\n" +
@@ -1783,7 +1872,7 @@ func file_dstack_api_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_dstack_api_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_dstack_api_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_dstack_api_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_dstack_api_v1_run_proto_goTypes = []any{
 	(RunStatus)(0),                // 0: dstack.api.v1.RunStatus
 	(RunTerminationReason)(0),     // 1: dstack.api.v1.RunTerminationReason
@@ -1796,47 +1885,51 @@ var file_dstack_api_v1_run_proto_goTypes = []any{
 	(*RunSpec)(nil),               // 8: dstack.api.v1.RunSpec
 	(*Offer)(nil),                 // 9: dstack.api.v1.Offer
 	(*JobPlan)(nil),               // 10: dstack.api.v1.JobPlan
-	(*RunPlan)(nil),               // 11: dstack.api.v1.RunPlan
-	(*ImagePullProgress)(nil),     // 12: dstack.api.v1.ImagePullProgress
-	(*JobSubmission)(nil),         // 13: dstack.api.v1.JobSubmission
-	(*Job)(nil),                   // 14: dstack.api.v1.Job
-	(*Run)(nil),                   // 15: dstack.api.v1.Run
-	(*v1.RunConfiguration)(nil),   // 16: dstack.config.v1.RunConfiguration
-	(*v1.Profile)(nil),            // 17: dstack.config.v1.Profile
-	(*v11.Resources)(nil),         // 18: dstack.common.v1.Resources
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(*UnavailableHosts)(nil),      // 11: dstack.api.v1.UnavailableHosts
+	(*RunPlan)(nil),               // 12: dstack.api.v1.RunPlan
+	(*ImagePullProgress)(nil),     // 13: dstack.api.v1.ImagePullProgress
+	(*JobSubmission)(nil),         // 14: dstack.api.v1.JobSubmission
+	(*Job)(nil),                   // 15: dstack.api.v1.Job
+	(*Run)(nil),                   // 16: dstack.api.v1.Run
+	(*v1.RunConfiguration)(nil),   // 17: dstack.config.v1.RunConfiguration
+	(*v1.Profile)(nil),            // 18: dstack.config.v1.Profile
+	(*v11.Resources)(nil),         // 19: dstack.common.v1.Resources
+	(*FieldChange)(nil),           // 20: dstack.api.v1.FieldChange
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
 }
 var file_dstack_api_v1_run_proto_depIdxs = []int32{
-	16, // 0: dstack.api.v1.RunSpec.configuration:type_name -> dstack.config.v1.RunConfiguration
-	17, // 1: dstack.api.v1.RunSpec.profile:type_name -> dstack.config.v1.Profile
+	17, // 0: dstack.api.v1.RunSpec.configuration:type_name -> dstack.config.v1.RunConfiguration
+	18, // 1: dstack.api.v1.RunSpec.profile:type_name -> dstack.config.v1.Profile
 	6,  // 2: dstack.api.v1.RunSpec.files:type_name -> dstack.api.v1.RunFile
 	7,  // 3: dstack.api.v1.RunSpec.repo:type_name -> dstack.api.v1.RunRepo
-	18, // 4: dstack.api.v1.Offer.resources:type_name -> dstack.common.v1.Resources
+	19, // 4: dstack.api.v1.Offer.resources:type_name -> dstack.common.v1.Resources
 	5,  // 5: dstack.api.v1.Offer.availability:type_name -> dstack.api.v1.OfferAvailability
 	9,  // 6: dstack.api.v1.JobPlan.offers:type_name -> dstack.api.v1.Offer
-	8,  // 7: dstack.api.v1.RunPlan.effective_run_spec:type_name -> dstack.api.v1.RunSpec
-	10, // 8: dstack.api.v1.RunPlan.job_plans:type_name -> dstack.api.v1.JobPlan
-	15, // 9: dstack.api.v1.RunPlan.current_run:type_name -> dstack.api.v1.Run
-	4,  // 10: dstack.api.v1.RunPlan.action:type_name -> dstack.api.v1.ApplyAction
-	2,  // 11: dstack.api.v1.JobSubmission.status:type_name -> dstack.api.v1.JobStatus
-	3,  // 12: dstack.api.v1.JobSubmission.termination_reason:type_name -> dstack.api.v1.JobTerminationReason
-	19, // 13: dstack.api.v1.JobSubmission.submitted_at:type_name -> google.protobuf.Timestamp
-	19, // 14: dstack.api.v1.JobSubmission.running_at:type_name -> google.protobuf.Timestamp
-	19, // 15: dstack.api.v1.JobSubmission.finished_at:type_name -> google.protobuf.Timestamp
-	9,  // 16: dstack.api.v1.JobSubmission.offer:type_name -> dstack.api.v1.Offer
-	12, // 17: dstack.api.v1.JobSubmission.image_pull_progress:type_name -> dstack.api.v1.ImagePullProgress
-	13, // 18: dstack.api.v1.Job.submissions:type_name -> dstack.api.v1.JobSubmission
-	8,  // 19: dstack.api.v1.Run.spec:type_name -> dstack.api.v1.RunSpec
-	0,  // 20: dstack.api.v1.Run.status:type_name -> dstack.api.v1.RunStatus
-	1,  // 21: dstack.api.v1.Run.termination_reason:type_name -> dstack.api.v1.RunTerminationReason
-	14, // 22: dstack.api.v1.Run.jobs:type_name -> dstack.api.v1.Job
-	19, // 23: dstack.api.v1.Run.submitted_at:type_name -> google.protobuf.Timestamp
-	19, // 24: dstack.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	11, // 7: dstack.api.v1.JobPlan.unavailable_hosts:type_name -> dstack.api.v1.UnavailableHosts
+	8,  // 8: dstack.api.v1.RunPlan.effective_run_spec:type_name -> dstack.api.v1.RunSpec
+	10, // 9: dstack.api.v1.RunPlan.job_plans:type_name -> dstack.api.v1.JobPlan
+	16, // 10: dstack.api.v1.RunPlan.current_run:type_name -> dstack.api.v1.Run
+	4,  // 11: dstack.api.v1.RunPlan.action:type_name -> dstack.api.v1.ApplyAction
+	20, // 12: dstack.api.v1.RunPlan.changes:type_name -> dstack.api.v1.FieldChange
+	2,  // 13: dstack.api.v1.JobSubmission.status:type_name -> dstack.api.v1.JobStatus
+	3,  // 14: dstack.api.v1.JobSubmission.termination_reason:type_name -> dstack.api.v1.JobTerminationReason
+	21, // 15: dstack.api.v1.JobSubmission.submitted_at:type_name -> google.protobuf.Timestamp
+	21, // 16: dstack.api.v1.JobSubmission.running_at:type_name -> google.protobuf.Timestamp
+	21, // 17: dstack.api.v1.JobSubmission.finished_at:type_name -> google.protobuf.Timestamp
+	9,  // 18: dstack.api.v1.JobSubmission.offer:type_name -> dstack.api.v1.Offer
+	13, // 19: dstack.api.v1.JobSubmission.image_pull_progress:type_name -> dstack.api.v1.ImagePullProgress
+	14, // 20: dstack.api.v1.Job.submissions:type_name -> dstack.api.v1.JobSubmission
+	8,  // 21: dstack.api.v1.Run.spec:type_name -> dstack.api.v1.RunSpec
+	0,  // 22: dstack.api.v1.Run.status:type_name -> dstack.api.v1.RunStatus
+	1,  // 23: dstack.api.v1.Run.termination_reason:type_name -> dstack.api.v1.RunTerminationReason
+	15, // 24: dstack.api.v1.Run.jobs:type_name -> dstack.api.v1.Job
+	21, // 25: dstack.api.v1.Run.submitted_at:type_name -> google.protobuf.Timestamp
+	21, // 26: dstack.api.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_dstack_api_v1_run_proto_init() }
@@ -1844,16 +1937,17 @@ func file_dstack_api_v1_run_proto_init() {
 	if File_dstack_api_v1_run_proto != nil {
 		return
 	}
+	file_dstack_api_v1_plan_proto_init()
 	file_dstack_api_v1_run_proto_msgTypes[2].OneofWrappers = []any{}
-	file_dstack_api_v1_run_proto_msgTypes[7].OneofWrappers = []any{}
-	file_dstack_api_v1_run_proto_msgTypes[9].OneofWrappers = []any{}
+	file_dstack_api_v1_run_proto_msgTypes[8].OneofWrappers = []any{}
+	file_dstack_api_v1_run_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dstack_api_v1_run_proto_rawDesc), len(file_dstack_api_v1_run_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

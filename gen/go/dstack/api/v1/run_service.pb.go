@@ -23,6 +23,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What an offer tells about a host that exists.
+type OfferExtent int32
+
+const (
+	// The share that the job would take.
+	OfferExtent_OFFER_EXTENT_UNSPECIFIED OfferExtent = 0
+	// The whole host.
+	OfferExtent_OFFER_EXTENT_WHOLE OfferExtent = 1
+	// What of the host is not in use.
+	OfferExtent_OFFER_EXTENT_FREE OfferExtent = 2
+)
+
+// Enum value maps for OfferExtent.
+var (
+	OfferExtent_name = map[int32]string{
+		0: "OFFER_EXTENT_UNSPECIFIED",
+		1: "OFFER_EXTENT_WHOLE",
+		2: "OFFER_EXTENT_FREE",
+	}
+	OfferExtent_value = map[string]int32{
+		"OFFER_EXTENT_UNSPECIFIED": 0,
+		"OFFER_EXTENT_WHOLE":       1,
+		"OFFER_EXTENT_FREE":        2,
+	}
+)
+
+func (x OfferExtent) Enum() *OfferExtent {
+	p := new(OfferExtent)
+	*p = x
+	return p
+}
+
+func (x OfferExtent) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (OfferExtent) Descriptor() protoreflect.EnumDescriptor {
+	return file_dstack_api_v1_run_service_proto_enumTypes[0].Descriptor()
+}
+
+func (OfferExtent) Type() protoreflect.EnumType {
+	return &file_dstack_api_v1_run_service_proto_enumTypes[0]
+}
+
+func (x OfferExtent) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use OfferExtent.Descriptor instead.
+func (OfferExtent) EnumDescriptor() ([]byte, []int) {
+	return file_dstack_api_v1_run_service_proto_rawDescGZIP(), []int{0}
+}
+
 // Ask for a plan.
 type PlanRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -31,7 +84,9 @@ type PlanRunRequest struct {
 	// The run.
 	RunSpec *RunSpec `protobuf:"bytes,2,opt,name=run_spec,json=runSpec,proto3" json:"run_spec,omitempty"`
 	// Offers per job; 0 means 50, at most 1000.
-	MaxOffers     uint32 `protobuf:"varint,3,opt,name=max_offers,json=maxOffers,proto3" json:"max_offers,omitempty"`
+	MaxOffers uint32 `protobuf:"varint,3,opt,name=max_offers,json=maxOffers,proto3" json:"max_offers,omitempty"`
+	// What the offers tell. Default: the share of a host that a job would take.
+	OfferExtent   OfferExtent `protobuf:"varint,4,opt,name=offer_extent,json=offerExtent,proto3,enum=dstack.api.v1.OfferExtent" json:"offer_extent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -85,6 +140,13 @@ func (x *PlanRunRequest) GetMaxOffers() uint32 {
 		return x.MaxOffers
 	}
 	return 0
+}
+
+func (x *PlanRunRequest) GetOfferExtent() OfferExtent {
+	if x != nil {
+		return x.OfferExtent
+	}
+	return OfferExtent_OFFER_EXTENT_UNSPECIFIED
 }
 
 // A plan.
@@ -924,12 +986,13 @@ var File_dstack_api_v1_run_service_proto protoreflect.FileDescriptor
 
 const file_dstack_api_v1_run_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1fdstack/api/v1/run_service.proto\x12\rdstack.api.v1\x1a\x17dstack/api/v1/run.proto\"\x85\x01\n" +
+	"\x1fdstack/api/v1/run_service.proto\x12\rdstack.api.v1\x1a\x17dstack/api/v1/run.proto\"\xc4\x01\n" +
 	"\x0ePlanRunRequest\x12!\n" +
 	"\fproject_name\x18\x01 \x01(\tR\vprojectName\x121\n" +
 	"\brun_spec\x18\x02 \x01(\v2\x16.dstack.api.v1.RunSpecR\arunSpec\x12\x1d\n" +
 	"\n" +
-	"max_offers\x18\x03 \x01(\rR\tmaxOffers\"=\n" +
+	"max_offers\x18\x03 \x01(\rR\tmaxOffers\x12=\n" +
+	"\foffer_extent\x18\x04 \x01(\x0e2\x1a.dstack.api.v1.OfferExtentR\vofferExtent\"=\n" +
 	"\x0fPlanRunResponse\x12*\n" +
 	"\x04plan\x18\x01 \x01(\v2\x16.dstack.api.v1.RunPlanR\x04plan\"\xf9\x01\n" +
 	"\x0fApplyRunRequest\x12!\n" +
@@ -980,7 +1043,11 @@ const file_dstack_api_v1_run_service_proto_rawDesc = "" +
 	"\fproject_name\x18\x01 \x01(\tR\vprojectName\x12\x1b\n" +
 	"\trun_names\x18\x02 \x03(\tR\brunNames\x12#\n" +
 	"\rallow_missing\x18\x03 \x01(\bR\fallowMissing\"\x14\n" +
-	"\x12DeleteRunsResponse2\xa6\x04\n" +
+	"\x12DeleteRunsResponse*Z\n" +
+	"\vOfferExtent\x12\x1c\n" +
+	"\x18OFFER_EXTENT_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12OFFER_EXTENT_WHOLE\x10\x01\x12\x15\n" +
+	"\x11OFFER_EXTENT_FREE\x10\x022\xa6\x04\n" +
 	"\n" +
 	"RunService\x12H\n" +
 	"\aPlanRun\x12\x1d.dstack.api.v1.PlanRunRequest\x1a\x1e.dstack.api.v1.PlanRunResponse\x12K\n" +
@@ -1005,54 +1072,57 @@ func file_dstack_api_v1_run_service_proto_rawDescGZIP() []byte {
 	return file_dstack_api_v1_run_service_proto_rawDescData
 }
 
+var file_dstack_api_v1_run_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_dstack_api_v1_run_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_dstack_api_v1_run_service_proto_goTypes = []any{
-	(*PlanRunRequest)(nil),     // 0: dstack.api.v1.PlanRunRequest
-	(*PlanRunResponse)(nil),    // 1: dstack.api.v1.PlanRunResponse
-	(*ApplyRunRequest)(nil),    // 2: dstack.api.v1.ApplyRunRequest
-	(*ApplyRunResponse)(nil),   // 3: dstack.api.v1.ApplyRunResponse
-	(*GetRunRequest)(nil),      // 4: dstack.api.v1.GetRunRequest
-	(*GetRunResponse)(nil),     // 5: dstack.api.v1.GetRunResponse
-	(*ListRunsRequest)(nil),    // 6: dstack.api.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),   // 7: dstack.api.v1.ListRunsResponse
-	(*WatchRunRequest)(nil),    // 8: dstack.api.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),   // 9: dstack.api.v1.WatchRunResponse
-	(*StopRunsRequest)(nil),    // 10: dstack.api.v1.StopRunsRequest
-	(*StopRunsResponse)(nil),   // 11: dstack.api.v1.StopRunsResponse
-	(*DeleteRunsRequest)(nil),  // 12: dstack.api.v1.DeleteRunsRequest
-	(*DeleteRunsResponse)(nil), // 13: dstack.api.v1.DeleteRunsResponse
-	(*RunSpec)(nil),            // 14: dstack.api.v1.RunSpec
-	(*RunPlan)(nil),            // 15: dstack.api.v1.RunPlan
-	(*Run)(nil),                // 16: dstack.api.v1.Run
+	(OfferExtent)(0),           // 0: dstack.api.v1.OfferExtent
+	(*PlanRunRequest)(nil),     // 1: dstack.api.v1.PlanRunRequest
+	(*PlanRunResponse)(nil),    // 2: dstack.api.v1.PlanRunResponse
+	(*ApplyRunRequest)(nil),    // 3: dstack.api.v1.ApplyRunRequest
+	(*ApplyRunResponse)(nil),   // 4: dstack.api.v1.ApplyRunResponse
+	(*GetRunRequest)(nil),      // 5: dstack.api.v1.GetRunRequest
+	(*GetRunResponse)(nil),     // 6: dstack.api.v1.GetRunResponse
+	(*ListRunsRequest)(nil),    // 7: dstack.api.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),   // 8: dstack.api.v1.ListRunsResponse
+	(*WatchRunRequest)(nil),    // 9: dstack.api.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),   // 10: dstack.api.v1.WatchRunResponse
+	(*StopRunsRequest)(nil),    // 11: dstack.api.v1.StopRunsRequest
+	(*StopRunsResponse)(nil),   // 12: dstack.api.v1.StopRunsResponse
+	(*DeleteRunsRequest)(nil),  // 13: dstack.api.v1.DeleteRunsRequest
+	(*DeleteRunsResponse)(nil), // 14: dstack.api.v1.DeleteRunsResponse
+	(*RunSpec)(nil),            // 15: dstack.api.v1.RunSpec
+	(*RunPlan)(nil),            // 16: dstack.api.v1.RunPlan
+	(*Run)(nil),                // 17: dstack.api.v1.Run
 }
 var file_dstack_api_v1_run_service_proto_depIdxs = []int32{
-	14, // 0: dstack.api.v1.PlanRunRequest.run_spec:type_name -> dstack.api.v1.RunSpec
-	15, // 1: dstack.api.v1.PlanRunResponse.plan:type_name -> dstack.api.v1.RunPlan
-	14, // 2: dstack.api.v1.ApplyRunRequest.run_spec:type_name -> dstack.api.v1.RunSpec
-	16, // 3: dstack.api.v1.ApplyRunResponse.run:type_name -> dstack.api.v1.Run
-	16, // 4: dstack.api.v1.GetRunResponse.run:type_name -> dstack.api.v1.Run
-	16, // 5: dstack.api.v1.ListRunsResponse.runs:type_name -> dstack.api.v1.Run
-	16, // 6: dstack.api.v1.WatchRunResponse.run:type_name -> dstack.api.v1.Run
-	16, // 7: dstack.api.v1.StopRunsResponse.runs:type_name -> dstack.api.v1.Run
-	0,  // 8: dstack.api.v1.RunService.PlanRun:input_type -> dstack.api.v1.PlanRunRequest
-	2,  // 9: dstack.api.v1.RunService.ApplyRun:input_type -> dstack.api.v1.ApplyRunRequest
-	4,  // 10: dstack.api.v1.RunService.GetRun:input_type -> dstack.api.v1.GetRunRequest
-	6,  // 11: dstack.api.v1.RunService.ListRuns:input_type -> dstack.api.v1.ListRunsRequest
-	8,  // 12: dstack.api.v1.RunService.WatchRun:input_type -> dstack.api.v1.WatchRunRequest
-	10, // 13: dstack.api.v1.RunService.StopRuns:input_type -> dstack.api.v1.StopRunsRequest
-	12, // 14: dstack.api.v1.RunService.DeleteRuns:input_type -> dstack.api.v1.DeleteRunsRequest
-	1,  // 15: dstack.api.v1.RunService.PlanRun:output_type -> dstack.api.v1.PlanRunResponse
-	3,  // 16: dstack.api.v1.RunService.ApplyRun:output_type -> dstack.api.v1.ApplyRunResponse
-	5,  // 17: dstack.api.v1.RunService.GetRun:output_type -> dstack.api.v1.GetRunResponse
-	7,  // 18: dstack.api.v1.RunService.ListRuns:output_type -> dstack.api.v1.ListRunsResponse
-	9,  // 19: dstack.api.v1.RunService.WatchRun:output_type -> dstack.api.v1.WatchRunResponse
-	11, // 20: dstack.api.v1.RunService.StopRuns:output_type -> dstack.api.v1.StopRunsResponse
-	13, // 21: dstack.api.v1.RunService.DeleteRuns:output_type -> dstack.api.v1.DeleteRunsResponse
-	15, // [15:22] is the sub-list for method output_type
-	8,  // [8:15] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	15, // 0: dstack.api.v1.PlanRunRequest.run_spec:type_name -> dstack.api.v1.RunSpec
+	0,  // 1: dstack.api.v1.PlanRunRequest.offer_extent:type_name -> dstack.api.v1.OfferExtent
+	16, // 2: dstack.api.v1.PlanRunResponse.plan:type_name -> dstack.api.v1.RunPlan
+	15, // 3: dstack.api.v1.ApplyRunRequest.run_spec:type_name -> dstack.api.v1.RunSpec
+	17, // 4: dstack.api.v1.ApplyRunResponse.run:type_name -> dstack.api.v1.Run
+	17, // 5: dstack.api.v1.GetRunResponse.run:type_name -> dstack.api.v1.Run
+	17, // 6: dstack.api.v1.ListRunsResponse.runs:type_name -> dstack.api.v1.Run
+	17, // 7: dstack.api.v1.WatchRunResponse.run:type_name -> dstack.api.v1.Run
+	17, // 8: dstack.api.v1.StopRunsResponse.runs:type_name -> dstack.api.v1.Run
+	1,  // 9: dstack.api.v1.RunService.PlanRun:input_type -> dstack.api.v1.PlanRunRequest
+	3,  // 10: dstack.api.v1.RunService.ApplyRun:input_type -> dstack.api.v1.ApplyRunRequest
+	5,  // 11: dstack.api.v1.RunService.GetRun:input_type -> dstack.api.v1.GetRunRequest
+	7,  // 12: dstack.api.v1.RunService.ListRuns:input_type -> dstack.api.v1.ListRunsRequest
+	9,  // 13: dstack.api.v1.RunService.WatchRun:input_type -> dstack.api.v1.WatchRunRequest
+	11, // 14: dstack.api.v1.RunService.StopRuns:input_type -> dstack.api.v1.StopRunsRequest
+	13, // 15: dstack.api.v1.RunService.DeleteRuns:input_type -> dstack.api.v1.DeleteRunsRequest
+	2,  // 16: dstack.api.v1.RunService.PlanRun:output_type -> dstack.api.v1.PlanRunResponse
+	4,  // 17: dstack.api.v1.RunService.ApplyRun:output_type -> dstack.api.v1.ApplyRunResponse
+	6,  // 18: dstack.api.v1.RunService.GetRun:output_type -> dstack.api.v1.GetRunResponse
+	8,  // 19: dstack.api.v1.RunService.ListRuns:output_type -> dstack.api.v1.ListRunsResponse
+	10, // 20: dstack.api.v1.RunService.WatchRun:output_type -> dstack.api.v1.WatchRunResponse
+	12, // 21: dstack.api.v1.RunService.StopRuns:output_type -> dstack.api.v1.StopRunsResponse
+	14, // 22: dstack.api.v1.RunService.DeleteRuns:output_type -> dstack.api.v1.DeleteRunsResponse
+	16, // [16:23] is the sub-list for method output_type
+	9,  // [9:16] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_dstack_api_v1_run_service_proto_init() }
@@ -1074,13 +1144,14 @@ func file_dstack_api_v1_run_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dstack_api_v1_run_service_proto_rawDesc), len(file_dstack_api_v1_run_service_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_dstack_api_v1_run_service_proto_goTypes,
 		DependencyIndexes: file_dstack_api_v1_run_service_proto_depIdxs,
+		EnumInfos:         file_dstack_api_v1_run_service_proto_enumTypes,
 		MessageInfos:      file_dstack_api_v1_run_service_proto_msgTypes,
 	}.Build()
 	File_dstack_api_v1_run_service_proto = out.File

@@ -12,11 +12,12 @@ _sym_db = _symbol_database.Default()
 
 
 from dstack.api.v1 import instance_pb2 as dstack_dot_api_dot_v1_dot_instance__pb2
+from dstack.api.v1 import plan_pb2 as dstack_dot_api_dot_v1_dot_plan__pb2
 from dstack.config.v1 import fleet_pb2 as dstack_dot_config_dot_v1_dot_fleet__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x64stack/api/v1/fleet.proto\x12\rdstack.api.v1\x1a\x1c\x64stack/api/v1/instance.proto\x1a\x1c\x64stack/config/v1/fleet.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x84\x02\n\tFleetSpec\x12J\n\rconfiguration\x18\x01 \x01(\x0b\x32$.dstack.config.v1.FleetConfigurationR\rconfiguration\x12-\n\x12\x63onfiguration_path\x18\x02 \x01(\tR\x11\x63onfigurationPath\x12@\n\x08ssh_keys\x18\x03 \x03(\x0b\x32%.dstack.api.v1.FleetSpec.SshKeysEntryR\x07sshKeys\x1a:\n\x0cSshKeysEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xe3\x02\n\x05\x46leet\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12!\n\x0cproject_name\x18\x03 \x01(\tR\x0bprojectName\x12,\n\x04spec\x18\x04 \x01(\x0b\x32\x18.dstack.api.v1.FleetSpecR\x04spec\x12\x32\n\x06status\x18\x05 \x01(\x0e\x32\x1a.dstack.api.v1.FleetStatusR\x06status\x12%\n\x0estatus_message\x18\x06 \x01(\tR\rstatusMessage\x12\x39\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x35\n\tinstances\x18\x08 \x03(\x0b\x32\x17.dstack.api.v1.InstanceR\tinstances\x12\x18\n\x07version\x18\t \x01(\x04R\x07version\"\x9c\x02\n\tFleetPlan\x12!\n\x0cproject_name\x18\x01 \x01(\tR\x0bprojectName\x12\x1b\n\tuser_name\x18\x02 \x01(\tR\x08userName\x12J\n\x14\x65\x66\x66\x65\x63tive_fleet_spec\x18\x03 \x01(\x0b\x32\x18.dstack.api.v1.FleetSpecR\x12\x65\x66\x66\x65\x63tiveFleetSpec\x12\x39\n\rcurrent_fleet\x18\x04 \x01(\x0b\x32\x14.dstack.api.v1.FleetR\x0c\x63urrentFleet\x12%\n\x0e\x63hanged_fields\x18\x05 \x03(\tR\rchangedFields\x12!\n\x0cis_updatable\x18\x06 \x01(\x08R\x0bisUpdatable*\x7f\n\x0b\x46leetStatus\x12\x1c\n\x18\x46LEET_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46LEET_STATUS_ACTIVE\x10\x01\x12\x1c\n\x18\x46LEET_STATUS_TERMINATING\x10\x02\x12\x1b\n\x17\x46LEET_STATUS_TERMINATED\x10\x03\x42\xa2\x01\n\x11\x63om.dstack.api.v1B\nFleetProtoP\x01Z+dstack.ai/dstack/gen/go/dstack/api/v1;apiv1\xa2\x02\x03\x44\x41X\xaa\x02\rDstack.Api.V1\xca\x02\rDstack\\Api\\V1\xe2\x02\x19\x44stack\\Api\\V1\\GPBMetadata\xea\x02\x0f\x44stack::Api::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x64stack/api/v1/fleet.proto\x12\rdstack.api.v1\x1a\x1c\x64stack/api/v1/instance.proto\x1a\x18\x64stack/api/v1/plan.proto\x1a\x1c\x64stack/config/v1/fleet.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x84\x02\n\tFleetSpec\x12J\n\rconfiguration\x18\x01 \x01(\x0b\x32$.dstack.config.v1.FleetConfigurationR\rconfiguration\x12-\n\x12\x63onfiguration_path\x18\x02 \x01(\tR\x11\x63onfigurationPath\x12@\n\x08ssh_keys\x18\x03 \x03(\x0b\x32%.dstack.api.v1.FleetSpec.SshKeysEntryR\x07sshKeys\x1a:\n\x0cSshKeysEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xe3\x02\n\x05\x46leet\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12!\n\x0cproject_name\x18\x03 \x01(\tR\x0bprojectName\x12,\n\x04spec\x18\x04 \x01(\x0b\x32\x18.dstack.api.v1.FleetSpecR\x04spec\x12\x32\n\x06status\x18\x05 \x01(\x0e\x32\x1a.dstack.api.v1.FleetStatusR\x06status\x12%\n\x0estatus_message\x18\x06 \x01(\tR\rstatusMessage\x12\x39\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x35\n\tinstances\x18\x08 \x03(\x0b\x32\x17.dstack.api.v1.InstanceR\tinstances\x12\x18\n\x07version\x18\t \x01(\x04R\x07version\"\xd2\x02\n\tFleetPlan\x12!\n\x0cproject_name\x18\x01 \x01(\tR\x0bprojectName\x12\x1b\n\tuser_name\x18\x02 \x01(\tR\x08userName\x12J\n\x14\x65\x66\x66\x65\x63tive_fleet_spec\x18\x03 \x01(\x0b\x32\x18.dstack.api.v1.FleetSpecR\x12\x65\x66\x66\x65\x63tiveFleetSpec\x12\x39\n\rcurrent_fleet\x18\x04 \x01(\x0b\x32\x14.dstack.api.v1.FleetR\x0c\x63urrentFleet\x12%\n\x0e\x63hanged_fields\x18\x05 \x03(\tR\rchangedFields\x12!\n\x0cis_updatable\x18\x06 \x01(\x08R\x0bisUpdatable\x12\x34\n\x07\x63hanges\x18\x07 \x03(\x0b\x32\x1a.dstack.api.v1.FieldChangeR\x07\x63hanges*\x7f\n\x0b\x46leetStatus\x12\x1c\n\x18\x46LEET_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46LEET_STATUS_ACTIVE\x10\x01\x12\x1c\n\x18\x46LEET_STATUS_TERMINATING\x10\x02\x12\x1b\n\x17\x46LEET_STATUS_TERMINATED\x10\x03\x42\xa2\x01\n\x11\x63om.dstack.api.v1B\nFleetProtoP\x01Z+dstack.ai/dstack/gen/go/dstack/api/v1;apiv1\xa2\x02\x03\x44\x41X\xaa\x02\rDstack.Api.V1\xca\x02\rDstack\\Api\\V1\xe2\x02\x19\x44stack\\Api\\V1\\GPBMetadata\xea\x02\x0f\x44stack::Api::V1b\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dstack.api.v1.fleet_pb2', globals())
@@ -26,14 +27,14 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._serialized_options = b'\n\021com.dstack.api.v1B\nFleetProtoP\001Z+dstack.ai/dstack/gen/go/dstack/api/v1;apiv1\242\002\003DAX\252\002\rDstack.Api.V1\312\002\rDstack\\Api\\V1\342\002\031Dstack\\Api\\V1\\GPBMetadata\352\002\017Dstack::Api::V1'
   _FLEETSPEC_SSHKEYSENTRY._options = None
   _FLEETSPEC_SSHKEYSENTRY._serialized_options = b'8\001'
-  _FLEETSTATUS._serialized_start=1045
-  _FLEETSTATUS._serialized_end=1172
-  _FLEETSPEC._serialized_start=138
-  _FLEETSPEC._serialized_end=398
-  _FLEETSPEC_SSHKEYSENTRY._serialized_start=340
-  _FLEETSPEC_SSHKEYSENTRY._serialized_end=398
-  _FLEET._serialized_start=401
-  _FLEET._serialized_end=756
-  _FLEETPLAN._serialized_start=759
-  _FLEETPLAN._serialized_end=1043
+  _FLEETSTATUS._serialized_start=1125
+  _FLEETSTATUS._serialized_end=1252
+  _FLEETSPEC._serialized_start=164
+  _FLEETSPEC._serialized_end=424
+  _FLEETSPEC_SSHKEYSENTRY._serialized_start=366
+  _FLEETSPEC_SSHKEYSENTRY._serialized_end=424
+  _FLEET._serialized_start=427
+  _FLEET._serialized_end=782
+  _FLEETPLAN._serialized_start=785
+  _FLEETPLAN._serialized_end=1123
 # @@protoc_insertion_point(module_scope)

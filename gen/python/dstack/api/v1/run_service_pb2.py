@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 from dstack.api.v1 import run_pb2 as dstack_dot_api_dot_v1_dot_run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x64stack/api/v1/run_service.proto\x12\rdstack.api.v1\x1a\x17\x64stack/api/v1/run.proto\"\x85\x01\n\x0ePlanRunRequest\x12!\n\x0cproject_name\x18\x01 \x01(\tR\x0bprojectName\x12\x31\n\x08run_spec\x18\x02 \x01(\x0b\x32\x16.dstack.api.v1.RunSpecR\x07runSpec\x12\x1d\n\nmax_offers\x18\x03 \x01(\rR\tmaxOffers\"=\n\x0fPlanRunResponse\x12*\n\x04plan\x18\x01 \x01(\x0b\x32\x16.dstack.api.v1.RunPlanR\x04plan\"\xf9\x01\n\x0f\x41pplyRunRequest\x12!\n\x0cproject_name\x18\x01 \x01(\tR\x0bprojectName\x12\x31\n\x08run_spec\x18\x02 \x01(\x0b\x32\x16.dstack.api.v1.RunSpecR\x07runSpec\x12\x1d\n\nrequest_id\x18\x03 \x01(\tR\trequestId\x12$\n\x0e\x63urrent_run_id\x18\x04 \x01(\tR\x0c\x63urrentRunId\x12.\n\x13\x63urrent_run_version\x18\x05 \x01(\x04R\x11\x63urrentRunVersion\x12\x1b\n\tis_forced\x18\x06 \x01(\x08R\x08isForced\"8\n\x10\x41pplyRunResponse\x12$\n\x03run\x18\x01 \x01(\x0b\x32\x12.dstack.api.v1.RunR\x03run\"o\n\rGetRunRequest\x12!\n\x0cproject_name\x18\x01 \x01(\tR\x0bprojectName\x12\x1b\n\x08run_name\x18\x02 \x01(\tH\x00R\x07runName\x12\x17\n\x06run_id\x18\x03 \x01(\tH\x00R\x05runIdB\x05\n\x03run\"6\n\x0eGetRunResponse\x12$\n\x03run\x18\x01 \x01(\x0b\x32\x12.dstack.api.v1.RunR\x03run\"\xae\x01\n\x0fListRunsRequest\x12!\n\x0cproject_name\x18\x01 \x01(\tR\x0bprojectName\x12\x1f\n\x0bonly_active\x18\x02 \x01(\x08R\nonlyActive\x12\x1b\n\tpage_size\x18\x03 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x04 \x01(\tR\tpageToken\x12\x1b\n\tuser_name\x18\x05 \x01(\tR\x08userName\"b\n\x10ListRunsResponse\x12&\n\x04runs\x18\x01 \x03(\x0b\x32\x12.dstack.api.v1.RunR\x04runs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x96\x01\n\x0fWatchRunRequest\x12!\n\x0cproject_name\x18\x01 \x01(\tR\x0bprojectName\x12\x1b\n\x08run_name\x18\x02 \x01(\tH\x00R\x07runName\x12\x17\n\x06run_id\x18\x03 \x01(\tH\x00R\x05runId\x12#\n\rafter_version\x18\x04 \x01(\x04R\x0c\x61\x66terVersionB\x05\n\x03run\"8\n\x10WatchRunResponse\x12$\n\x03run\x18\x01 \x01(\x0b\x32\x12.dstack.api.v1.RunR\x03run\"\x8b\x01\n\x0fStopRunsRequest\x12!\n\x0cproject_name\x18\x01 \x01(\tR\x0bprojectName\x12\x1b\n\trun_names\x18\x02 \x03(\tR\x08runNames\x12\x19\n\x08is_abort\x18\x03 \x01(\x08R\x07isAbort\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\":\n\x10StopRunsResponse\x12&\n\x04runs\x18\x01 \x03(\x0b\x32\x12.dstack.api.v1.RunR\x04runs\"x\n\x11\x44\x65leteRunsRequest\x12!\n\x0cproject_name\x18\x01 \x01(\tR\x0bprojectName\x12\x1b\n\trun_names\x18\x02 \x03(\tR\x08runNames\x12#\n\rallow_missing\x18\x03 \x01(\x08R\x0c\x61llowMissing\"\x14\n\x12\x44\x65leteRunsResponse2\xa6\x04\n\nRunService\x12H\n\x07PlanRun\x12\x1d.dstack.api.v1.PlanRunRequest\x1a\x1e.dstack.api.v1.PlanRunResponse\x12K\n\x08\x41pplyRun\x12\x1e.dstack.api.v1.ApplyRunRequest\x1a\x1f.dstack.api.v1.ApplyRunResponse\x12\x45\n\x06GetRun\x12\x1c.dstack.api.v1.GetRunRequest\x1a\x1d.dstack.api.v1.GetRunResponse\x12K\n\x08ListRuns\x12\x1e.dstack.api.v1.ListRunsRequest\x1a\x1f.dstack.api.v1.ListRunsResponse\x12M\n\x08WatchRun\x12\x1e.dstack.api.v1.WatchRunRequest\x1a\x1f.dstack.api.v1.WatchRunResponse0\x01\x12K\n\x08StopRuns\x12\x1e.dstack.api.v1.StopRunsRequest\x1a\x1f.dstack.api.v1.StopRunsResponse\x12Q\n\nDeleteRuns\x12 .dstack.api.v1.DeleteRunsRequest\x1a!.dstack.api.v1.DeleteRunsResponseB\xa7\x01\n\x11\x63om.dstack.api.v1B\x0fRunServiceProtoP\x01Z+dstack.ai/dstack/gen/go/dstack/api/v1;apiv1\xa2\x02\x03\x44\x41X\xaa\x02\rDstack.Api.V1\xca\x02\rDstack\\Api\\V1\xe2\x02\x19\x44stack\\Api\\V1\\GPBMetadata\xea\x02\x0f\x44stack::Api::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x64stack/api/v1/run_service.proto\x12\rdstack.api.v1\x1a\x17\x64stack/api/v1/run.proto\"\xc4\x01\n\x0ePlanRunRequest\x12!\n\x0cproject_name\x18\x01 \x01(\tR\x0bprojectName\x12\x31\n\x08run_spec\x18\x02 \x01(\x0b\x32\x16.dstack.api.v1.RunSpecR\x07runSpec\x12\x1d\n\nmax_offers\x18\x03 \x01(\rR\tmaxOffers\x12=\n\x0coffer_extent\x18\x04 \x01(\x0e\x32\x1a.dstack.api.v1.OfferExtentR\x0bofferExtent\"=\n\x0fPlanRunResponse\x12*\n\x04plan\x18\x01 \x01(\x0b\x32\x16.dstack.api.v1.RunPlanR\x04plan\"\xf9\x01\n\x0f\x41pplyRunRequest\x12!\n\x0cproject_name\x18\x01 \x01(\tR\x0bprojectName\x12\x31\n\x08run_spec\x18\x02 \x01(\x0b\x32\x16.dstack.api.v1.RunSpecR\x07runSpec\x12\x1d\n\nrequest_id\x18\x03 \x01(\tR\trequestId\x12$\n\x0e\x63urrent_run_id\x18\x04 \x01(\tR\x0c\x63urrentRunId\x12.\n\x13\x63urrent_run_version\x18\x05 \x01(\x04R\x11\x63urrentRunVersion\x12\x1b\n\tis_forced\x18\x06 \x01(\x08R\x08isForced\"8\n\x10\x41pplyRunResponse\x12$\n\x03run\x18\x01 \x01(\x0b\x32\x12.dstack.api.v1.RunR\x03run\"o\n\rGetRunRequest\x12!\n\x0cproject_name\x18\x01 \x01(\tR\x0bprojectName\x12\x1b\n\x08run_name\x18\x02 \x01(\tH\x00R\x07runName\x12\x17\n\x06run_id\x18\x03 \x01(\tH\x00R\x05runIdB\x05\n\x03run\"6\n\x0eGetRunResponse\x12$\n\x03run\x18\x01 \x01(\x0b\x32\x12.dstack.api.v1.RunR\x03run\"\xae\x01\n\x0fListRunsRequest\x12!\n\x0cproject_name\x18\x01 \x01(\tR\x0bprojectName\x12\x1f\n\x0bonly_active\x18\x02 \x01(\x08R\nonlyActive\x12\x1b\n\tpage_size\x18\x03 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x04 \x01(\tR\tpageToken\x12\x1b\n\tuser_name\x18\x05 \x01(\tR\x08userName\"b\n\x10ListRunsResponse\x12&\n\x04runs\x18\x01 \x03(\x0b\x32\x12.dstack.api.v1.RunR\x04runs\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x96\x01\n\x0fWatchRunRequest\x12!\n\x0cproject_name\x18\x01 \x01(\tR\x0bprojectName\x12\x1b\n\x08run_name\x18\x02 \x01(\tH\x00R\x07runName\x12\x17\n\x06run_id\x18\x03 \x01(\tH\x00R\x05runId\x12#\n\rafter_version\x18\x04 \x01(\x04R\x0c\x61\x66terVersionB\x05\n\x03run\"8\n\x10WatchRunResponse\x12$\n\x03run\x18\x01 \x01(\x0b\x32\x12.dstack.api.v1.RunR\x03run\"\x8b\x01\n\x0fStopRunsRequest\x12!\n\x0cproject_name\x18\x01 \x01(\tR\x0bprojectName\x12\x1b\n\trun_names\x18\x02 \x03(\tR\x08runNames\x12\x19\n\x08is_abort\x18\x03 \x01(\x08R\x07isAbort\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\":\n\x10StopRunsResponse\x12&\n\x04runs\x18\x01 \x03(\x0b\x32\x12.dstack.api.v1.RunR\x04runs\"x\n\x11\x44\x65leteRunsRequest\x12!\n\x0cproject_name\x18\x01 \x01(\tR\x0bprojectName\x12\x1b\n\trun_names\x18\x02 \x03(\tR\x08runNames\x12#\n\rallow_missing\x18\x03 \x01(\x08R\x0c\x61llowMissing\"\x14\n\x12\x44\x65leteRunsResponse*Z\n\x0bOfferExtent\x12\x1c\n\x18OFFER_EXTENT_UNSPECIFIED\x10\x00\x12\x16\n\x12OFFER_EXTENT_WHOLE\x10\x01\x12\x15\n\x11OFFER_EXTENT_FREE\x10\x02\x32\xa6\x04\n\nRunService\x12H\n\x07PlanRun\x12\x1d.dstack.api.v1.PlanRunRequest\x1a\x1e.dstack.api.v1.PlanRunResponse\x12K\n\x08\x41pplyRun\x12\x1e.dstack.api.v1.ApplyRunRequest\x1a\x1f.dstack.api.v1.ApplyRunResponse\x12\x45\n\x06GetRun\x12\x1c.dstack.api.v1.GetRunRequest\x1a\x1d.dstack.api.v1.GetRunResponse\x12K\n\x08ListRuns\x12\x1e.dstack.api.v1.ListRunsRequest\x1a\x1f.dstack.api.v1.ListRunsResponse\x12M\n\x08WatchRun\x12\x1e.dstack.api.v1.WatchRunRequest\x1a\x1f.dstack.api.v1.WatchRunResponse0\x01\x12K\n\x08StopRuns\x12\x1e.dstack.api.v1.StopRunsRequest\x1a\x1f.dstack.api.v1.StopRunsResponse\x12Q\n\nDeleteRuns\x12 .dstack.api.v1.DeleteRunsRequest\x1a!.dstack.api.v1.DeleteRunsResponseB\xa7\x01\n\x11\x63om.dstack.api.v1B\x0fRunServiceProtoP\x01Z+dstack.ai/dstack/gen/go/dstack/api/v1;apiv1\xa2\x02\x03\x44\x41X\xaa\x02\rDstack.Api.V1\xca\x02\rDstack\\Api\\V1\xe2\x02\x19\x44stack\\Api\\V1\\GPBMetadata\xea\x02\x0f\x44stack::Api::V1b\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dstack.api.v1.run_service_pb2', globals())
@@ -22,34 +22,36 @@ if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
   DESCRIPTOR._serialized_options = b'\n\021com.dstack.api.v1B\017RunServiceProtoP\001Z+dstack.ai/dstack/gen/go/dstack/api/v1;apiv1\242\002\003DAX\252\002\rDstack.Api.V1\312\002\rDstack\\Api\\V1\342\002\031Dstack\\Api\\V1\\GPBMetadata\352\002\017Dstack::Api::V1'
+  _OFFEREXTENT._serialized_start=1650
+  _OFFEREXTENT._serialized_end=1740
   _PLANRUNREQUEST._serialized_start=76
-  _PLANRUNREQUEST._serialized_end=209
-  _PLANRUNRESPONSE._serialized_start=211
-  _PLANRUNRESPONSE._serialized_end=272
-  _APPLYRUNREQUEST._serialized_start=275
-  _APPLYRUNREQUEST._serialized_end=524
-  _APPLYRUNRESPONSE._serialized_start=526
-  _APPLYRUNRESPONSE._serialized_end=582
-  _GETRUNREQUEST._serialized_start=584
-  _GETRUNREQUEST._serialized_end=695
-  _GETRUNRESPONSE._serialized_start=697
-  _GETRUNRESPONSE._serialized_end=751
-  _LISTRUNSREQUEST._serialized_start=754
-  _LISTRUNSREQUEST._serialized_end=928
-  _LISTRUNSRESPONSE._serialized_start=930
-  _LISTRUNSRESPONSE._serialized_end=1028
-  _WATCHRUNREQUEST._serialized_start=1031
-  _WATCHRUNREQUEST._serialized_end=1181
-  _WATCHRUNRESPONSE._serialized_start=1183
-  _WATCHRUNRESPONSE._serialized_end=1239
-  _STOPRUNSREQUEST._serialized_start=1242
-  _STOPRUNSREQUEST._serialized_end=1381
-  _STOPRUNSRESPONSE._serialized_start=1383
-  _STOPRUNSRESPONSE._serialized_end=1441
-  _DELETERUNSREQUEST._serialized_start=1443
-  _DELETERUNSREQUEST._serialized_end=1563
-  _DELETERUNSRESPONSE._serialized_start=1565
-  _DELETERUNSRESPONSE._serialized_end=1585
-  _RUNSERVICE._serialized_start=1588
-  _RUNSERVICE._serialized_end=2138
+  _PLANRUNREQUEST._serialized_end=272
+  _PLANRUNRESPONSE._serialized_start=274
+  _PLANRUNRESPONSE._serialized_end=335
+  _APPLYRUNREQUEST._serialized_start=338
+  _APPLYRUNREQUEST._serialized_end=587
+  _APPLYRUNRESPONSE._serialized_start=589
+  _APPLYRUNRESPONSE._serialized_end=645
+  _GETRUNREQUEST._serialized_start=647
+  _GETRUNREQUEST._serialized_end=758
+  _GETRUNRESPONSE._serialized_start=760
+  _GETRUNRESPONSE._serialized_end=814
+  _LISTRUNSREQUEST._serialized_start=817
+  _LISTRUNSREQUEST._serialized_end=991
+  _LISTRUNSRESPONSE._serialized_start=993
+  _LISTRUNSRESPONSE._serialized_end=1091
+  _WATCHRUNREQUEST._serialized_start=1094
+  _WATCHRUNREQUEST._serialized_end=1244
+  _WATCHRUNRESPONSE._serialized_start=1246
+  _WATCHRUNRESPONSE._serialized_end=1302
+  _STOPRUNSREQUEST._serialized_start=1305
+  _STOPRUNSREQUEST._serialized_end=1444
+  _STOPRUNSRESPONSE._serialized_start=1446
+  _STOPRUNSRESPONSE._serialized_end=1504
+  _DELETERUNSREQUEST._serialized_start=1506
+  _DELETERUNSREQUEST._serialized_end=1626
+  _DELETERUNSRESPONSE._serialized_start=1628
+  _DELETERUNSRESPONSE._serialized_end=1648
+  _RUNSERVICE._serialized_start=1743
+  _RUNSERVICE._serialized_end=2293
 # @@protoc_insertion_point(module_scope)

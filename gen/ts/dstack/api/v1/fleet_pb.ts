@@ -8,6 +8,8 @@ import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2"
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Instance } from "./instance_pb";
 import { file_dstack_api_v1_instance } from "./instance_pb";
+import type { FieldChange } from "./plan_pb";
+import { file_dstack_api_v1_plan } from "./plan_pb";
 import type { FleetConfiguration } from "../../config/v1/fleet_pb";
 import { file_dstack_config_v1_fleet } from "../../config/v1/fleet_pb";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
@@ -18,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file dstack/api/v1/fleet.proto.
  */
 export const file_dstack_api_v1_fleet: GenFile = /*@__PURE__*/
-  fileDesc("Chlkc3RhY2svYXBpL3YxL2ZsZWV0LnByb3RvEg1kc3RhY2suYXBpLnYxIs0BCglGbGVldFNwZWMSOwoNY29uZmlndXJhdGlvbhgBIAEoCzIkLmRzdGFjay5jb25maWcudjEuRmxlZXRDb25maWd1cmF0aW9uEhoKEmNvbmZpZ3VyYXRpb25fcGF0aBgCIAEoCRI3Cghzc2hfa2V5cxgDIAMoCzIlLmRzdGFjay5hcGkudjEuRmxlZXRTcGVjLlNzaEtleXNFbnRyeRouCgxTc2hLZXlzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKQAgoFRmxlZXQSCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIUCgxwcm9qZWN0X25hbWUYAyABKAkSJgoEc3BlYxgEIAEoCzIYLmRzdGFjay5hcGkudjEuRmxlZXRTcGVjEioKBnN0YXR1cxgFIAEoDjIaLmRzdGFjay5hcGkudjEuRmxlZXRTdGF0dXMSFgoOc3RhdHVzX21lc3NhZ2UYBiABKAkSLgoKY3JlYXRlZF9hdBgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKgoJaW5zdGFuY2VzGAggAygLMhcuZHN0YWNrLmFwaS52MS5JbnN0YW5jZRIPCgd2ZXJzaW9uGAkgASgEIscBCglGbGVldFBsYW4SFAoMcHJvamVjdF9uYW1lGAEgASgJEhEKCXVzZXJfbmFtZRgCIAEoCRI2ChRlZmZlY3RpdmVfZmxlZXRfc3BlYxgDIAEoCzIYLmRzdGFjay5hcGkudjEuRmxlZXRTcGVjEisKDWN1cnJlbnRfZmxlZXQYBCABKAsyFC5kc3RhY2suYXBpLnYxLkZsZWV0EhYKDmNoYW5nZWRfZmllbGRzGAUgAygJEhQKDGlzX3VwZGF0YWJsZRgGIAEoCCp/CgtGbGVldFN0YXR1cxIcChhGTEVFVF9TVEFUVVNfVU5TUEVDSUZJRUQQABIXChNGTEVFVF9TVEFUVVNfQUNUSVZFEAESHAoYRkxFRVRfU1RBVFVTX1RFUk1JTkFUSU5HEAISGwoXRkxFRVRfU1RBVFVTX1RFUk1JTkFURUQQA0KiAQoRY29tLmRzdGFjay5hcGkudjFCCkZsZWV0UHJvdG9QAVorZHN0YWNrLmFpL2RzdGFjay9nZW4vZ28vZHN0YWNrL2FwaS92MTthcGl2MaICA0RBWKoCDURzdGFjay5BcGkuVjHKAg1Ec3RhY2tcQXBpXFYx4gIZRHN0YWNrXEFwaVxWMVxHUEJNZXRhZGF0YeoCD0RzdGFjazo6QXBpOjpWMWIGcHJvdG8z", [file_dstack_api_v1_instance, file_dstack_config_v1_fleet, file_google_protobuf_timestamp]);
+  fileDesc("Chlkc3RhY2svYXBpL3YxL2ZsZWV0LnByb3RvEg1kc3RhY2suYXBpLnYxIs0BCglGbGVldFNwZWMSOwoNY29uZmlndXJhdGlvbhgBIAEoCzIkLmRzdGFjay5jb25maWcudjEuRmxlZXRDb25maWd1cmF0aW9uEhoKEmNvbmZpZ3VyYXRpb25fcGF0aBgCIAEoCRI3Cghzc2hfa2V5cxgDIAMoCzIlLmRzdGFjay5hcGkudjEuRmxlZXRTcGVjLlNzaEtleXNFbnRyeRouCgxTc2hLZXlzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKQAgoFRmxlZXQSCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRIUCgxwcm9qZWN0X25hbWUYAyABKAkSJgoEc3BlYxgEIAEoCzIYLmRzdGFjay5hcGkudjEuRmxlZXRTcGVjEioKBnN0YXR1cxgFIAEoDjIaLmRzdGFjay5hcGkudjEuRmxlZXRTdGF0dXMSFgoOc3RhdHVzX21lc3NhZ2UYBiABKAkSLgoKY3JlYXRlZF9hdBgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKgoJaW5zdGFuY2VzGAggAygLMhcuZHN0YWNrLmFwaS52MS5JbnN0YW5jZRIPCgd2ZXJzaW9uGAkgASgEIvQBCglGbGVldFBsYW4SFAoMcHJvamVjdF9uYW1lGAEgASgJEhEKCXVzZXJfbmFtZRgCIAEoCRI2ChRlZmZlY3RpdmVfZmxlZXRfc3BlYxgDIAEoCzIYLmRzdGFjay5hcGkudjEuRmxlZXRTcGVjEisKDWN1cnJlbnRfZmxlZXQYBCABKAsyFC5kc3RhY2suYXBpLnYxLkZsZWV0EhYKDmNoYW5nZWRfZmllbGRzGAUgAygJEhQKDGlzX3VwZGF0YWJsZRgGIAEoCBIrCgdjaGFuZ2VzGAcgAygLMhouZHN0YWNrLmFwaS52MS5GaWVsZENoYW5nZSp/CgtGbGVldFN0YXR1cxIcChhGTEVFVF9TVEFUVVNfVU5TUEVDSUZJRUQQABIXChNGTEVFVF9TVEFUVVNfQUNUSVZFEAESHAoYRkxFRVRfU1RBVFVTX1RFUk1JTkFUSU5HEAISGwoXRkxFRVRfU1RBVFVTX1RFUk1JTkFURUQQA0KiAQoRY29tLmRzdGFjay5hcGkudjFCCkZsZWV0UHJvdG9QAVorZHN0YWNrLmFpL2RzdGFjay9nZW4vZ28vZHN0YWNrL2FwaS92MTthcGl2MaICA0RBWKoCDURzdGFjay5BcGkuVjHKAg1Ec3RhY2tcQXBpXFYx4gIZRHN0YWNrXEFwaVxWMVxHUEJNZXRhZGF0YeoCD0RzdGFjazo6QXBpOjpWMWIGcHJvdG8z", [file_dstack_api_v1_instance, file_dstack_api_v1_plan, file_dstack_config_v1_fleet, file_google_protobuf_timestamp]);
 
 /**
  * What a person asks for. Identity files are read by the client: the keys themselves are in ssh_keys.
@@ -179,6 +181,13 @@ export type FleetPlan = Message<"dstack.api.v1.FleetPlan"> & {
    * @generated from field: bool is_updatable = 6;
    */
   isUpdatable: boolean;
+
+  /**
+   * The differences behind changed_fields, one by one.
+   *
+   * @generated from field: repeated dstack.api.v1.FieldChange changes = 7;
+   */
+  changes: FieldChange[];
 };
 
 /**

@@ -4,8 +4,8 @@
 
 // Everything about runs.
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Run, RunPlan, RunSpec } from "./run_pb";
 import { file_dstack_api_v1_run } from "./run_pb";
 import type { Message } from "@bufbuild/protobuf";
@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file dstack/api/v1/run_service.proto.
  */
 export const file_dstack_api_v1_run_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch9kc3RhY2svYXBpL3YxL3J1bl9zZXJ2aWNlLnByb3RvEg1kc3RhY2suYXBpLnYxImQKDlBsYW5SdW5SZXF1ZXN0EhQKDHByb2plY3RfbmFtZRgBIAEoCRIoCghydW5fc3BlYxgCIAEoCzIWLmRzdGFjay5hcGkudjEuUnVuU3BlYxISCgptYXhfb2ZmZXJzGAMgASgNIjcKD1BsYW5SdW5SZXNwb25zZRIkCgRwbGFuGAEgASgLMhYuZHN0YWNrLmFwaS52MS5SdW5QbGFuIq0BCg9BcHBseVJ1blJlcXVlc3QSFAoMcHJvamVjdF9uYW1lGAEgASgJEigKCHJ1bl9zcGVjGAIgASgLMhYuZHN0YWNrLmFwaS52MS5SdW5TcGVjEhIKCnJlcXVlc3RfaWQYAyABKAkSFgoOY3VycmVudF9ydW5faWQYBCABKAkSGwoTY3VycmVudF9ydW5fdmVyc2lvbhgFIAEoBBIRCglpc19mb3JjZWQYBiABKAgiMwoQQXBwbHlSdW5SZXNwb25zZRIfCgNydW4YASABKAsyEi5kc3RhY2suYXBpLnYxLlJ1biJSCg1HZXRSdW5SZXF1ZXN0EhQKDHByb2plY3RfbmFtZRgBIAEoCRISCghydW5fbmFtZRgCIAEoCUgAEhAKBnJ1bl9pZBgDIAEoCUgAQgUKA3J1biIxCg5HZXRSdW5SZXNwb25zZRIfCgNydW4YASABKAsyEi5kc3RhY2suYXBpLnYxLlJ1biJ2Cg9MaXN0UnVuc1JlcXVlc3QSFAoMcHJvamVjdF9uYW1lGAEgASgJEhMKC29ubHlfYWN0aXZlGAIgASgIEhEKCXBhZ2Vfc2l6ZRgDIAEoDRISCgpwYWdlX3Rva2VuGAQgASgJEhEKCXVzZXJfbmFtZRgFIAEoCSJNChBMaXN0UnVuc1Jlc3BvbnNlEiAKBHJ1bnMYASADKAsyEi5kc3RhY2suYXBpLnYxLlJ1bhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiawoPV2F0Y2hSdW5SZXF1ZXN0EhQKDHByb2plY3RfbmFtZRgBIAEoCRISCghydW5fbmFtZRgCIAEoCUgAEhAKBnJ1bl9pZBgDIAEoCUgAEhUKDWFmdGVyX3ZlcnNpb24YBCABKARCBQoDcnVuIjMKEFdhdGNoUnVuUmVzcG9uc2USHwoDcnVuGAEgASgLMhIuZHN0YWNrLmFwaS52MS5SdW4iYAoPU3RvcFJ1bnNSZXF1ZXN0EhQKDHByb2plY3RfbmFtZRgBIAEoCRIRCglydW5fbmFtZXMYAiADKAkSEAoIaXNfYWJvcnQYAyABKAgSEgoKcmVxdWVzdF9pZBgEIAEoCSI0ChBTdG9wUnVuc1Jlc3BvbnNlEiAKBHJ1bnMYASADKAsyEi5kc3RhY2suYXBpLnYxLlJ1biJTChFEZWxldGVSdW5zUmVxdWVzdBIUCgxwcm9qZWN0X25hbWUYASABKAkSEQoJcnVuX25hbWVzGAIgAygJEhUKDWFsbG93X21pc3NpbmcYAyABKAgiFAoSRGVsZXRlUnVuc1Jlc3BvbnNlMqYECgpSdW5TZXJ2aWNlEkgKB1BsYW5SdW4SHS5kc3RhY2suYXBpLnYxLlBsYW5SdW5SZXF1ZXN0Gh4uZHN0YWNrLmFwaS52MS5QbGFuUnVuUmVzcG9uc2USSwoIQXBwbHlSdW4SHi5kc3RhY2suYXBpLnYxLkFwcGx5UnVuUmVxdWVzdBofLmRzdGFjay5hcGkudjEuQXBwbHlSdW5SZXNwb25zZRJFCgZHZXRSdW4SHC5kc3RhY2suYXBpLnYxLkdldFJ1blJlcXVlc3QaHS5kc3RhY2suYXBpLnYxLkdldFJ1blJlc3BvbnNlEksKCExpc3RSdW5zEh4uZHN0YWNrLmFwaS52MS5MaXN0UnVuc1JlcXVlc3QaHy5kc3RhY2suYXBpLnYxLkxpc3RSdW5zUmVzcG9uc2USTQoIV2F0Y2hSdW4SHi5kc3RhY2suYXBpLnYxLldhdGNoUnVuUmVxdWVzdBofLmRzdGFjay5hcGkudjEuV2F0Y2hSdW5SZXNwb25zZTABEksKCFN0b3BSdW5zEh4uZHN0YWNrLmFwaS52MS5TdG9wUnVuc1JlcXVlc3QaHy5kc3RhY2suYXBpLnYxLlN0b3BSdW5zUmVzcG9uc2USUQoKRGVsZXRlUnVucxIgLmRzdGFjay5hcGkudjEuRGVsZXRlUnVuc1JlcXVlc3QaIS5kc3RhY2suYXBpLnYxLkRlbGV0ZVJ1bnNSZXNwb25zZUKnAQoRY29tLmRzdGFjay5hcGkudjFCD1J1blNlcnZpY2VQcm90b1ABWitkc3RhY2suYWkvZHN0YWNrL2dlbi9nby9kc3RhY2svYXBpL3YxO2FwaXYxogIDREFYqgINRHN0YWNrLkFwaS5WMcoCDURzdGFja1xBcGlcVjHiAhlEc3RhY2tcQXBpXFYxXEdQQk1ldGFkYXRh6gIPRHN0YWNrOjpBcGk6OlYxYgZwcm90bzM", [file_dstack_api_v1_run]);
+  fileDesc("Ch9kc3RhY2svYXBpL3YxL3J1bl9zZXJ2aWNlLnByb3RvEg1kc3RhY2suYXBpLnYxIpYBCg5QbGFuUnVuUmVxdWVzdBIUCgxwcm9qZWN0X25hbWUYASABKAkSKAoIcnVuX3NwZWMYAiABKAsyFi5kc3RhY2suYXBpLnYxLlJ1blNwZWMSEgoKbWF4X29mZmVycxgDIAEoDRIwCgxvZmZlcl9leHRlbnQYBCABKA4yGi5kc3RhY2suYXBpLnYxLk9mZmVyRXh0ZW50IjcKD1BsYW5SdW5SZXNwb25zZRIkCgRwbGFuGAEgASgLMhYuZHN0YWNrLmFwaS52MS5SdW5QbGFuIq0BCg9BcHBseVJ1blJlcXVlc3QSFAoMcHJvamVjdF9uYW1lGAEgASgJEigKCHJ1bl9zcGVjGAIgASgLMhYuZHN0YWNrLmFwaS52MS5SdW5TcGVjEhIKCnJlcXVlc3RfaWQYAyABKAkSFgoOY3VycmVudF9ydW5faWQYBCABKAkSGwoTY3VycmVudF9ydW5fdmVyc2lvbhgFIAEoBBIRCglpc19mb3JjZWQYBiABKAgiMwoQQXBwbHlSdW5SZXNwb25zZRIfCgNydW4YASABKAsyEi5kc3RhY2suYXBpLnYxLlJ1biJSCg1HZXRSdW5SZXF1ZXN0EhQKDHByb2plY3RfbmFtZRgBIAEoCRISCghydW5fbmFtZRgCIAEoCUgAEhAKBnJ1bl9pZBgDIAEoCUgAQgUKA3J1biIxCg5HZXRSdW5SZXNwb25zZRIfCgNydW4YASABKAsyEi5kc3RhY2suYXBpLnYxLlJ1biJ2Cg9MaXN0UnVuc1JlcXVlc3QSFAoMcHJvamVjdF9uYW1lGAEgASgJEhMKC29ubHlfYWN0aXZlGAIgASgIEhEKCXBhZ2Vfc2l6ZRgDIAEoDRISCgpwYWdlX3Rva2VuGAQgASgJEhEKCXVzZXJfbmFtZRgFIAEoCSJNChBMaXN0UnVuc1Jlc3BvbnNlEiAKBHJ1bnMYASADKAsyEi5kc3RhY2suYXBpLnYxLlJ1bhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiawoPV2F0Y2hSdW5SZXF1ZXN0EhQKDHByb2plY3RfbmFtZRgBIAEoCRISCghydW5fbmFtZRgCIAEoCUgAEhAKBnJ1bl9pZBgDIAEoCUgAEhUKDWFmdGVyX3ZlcnNpb24YBCABKARCBQoDcnVuIjMKEFdhdGNoUnVuUmVzcG9uc2USHwoDcnVuGAEgASgLMhIuZHN0YWNrLmFwaS52MS5SdW4iYAoPU3RvcFJ1bnNSZXF1ZXN0EhQKDHByb2plY3RfbmFtZRgBIAEoCRIRCglydW5fbmFtZXMYAiADKAkSEAoIaXNfYWJvcnQYAyABKAgSEgoKcmVxdWVzdF9pZBgEIAEoCSI0ChBTdG9wUnVuc1Jlc3BvbnNlEiAKBHJ1bnMYASADKAsyEi5kc3RhY2suYXBpLnYxLlJ1biJTChFEZWxldGVSdW5zUmVxdWVzdBIUCgxwcm9qZWN0X25hbWUYASABKAkSEQoJcnVuX25hbWVzGAIgAygJEhUKDWFsbG93X21pc3NpbmcYAyABKAgiFAoSRGVsZXRlUnVuc1Jlc3BvbnNlKloKC09mZmVyRXh0ZW50EhwKGE9GRkVSX0VYVEVOVF9VTlNQRUNJRklFRBAAEhYKEk9GRkVSX0VYVEVOVF9XSE9MRRABEhUKEU9GRkVSX0VYVEVOVF9GUkVFEAIypgQKClJ1blNlcnZpY2USSAoHUGxhblJ1bhIdLmRzdGFjay5hcGkudjEuUGxhblJ1blJlcXVlc3QaHi5kc3RhY2suYXBpLnYxLlBsYW5SdW5SZXNwb25zZRJLCghBcHBseVJ1bhIeLmRzdGFjay5hcGkudjEuQXBwbHlSdW5SZXF1ZXN0Gh8uZHN0YWNrLmFwaS52MS5BcHBseVJ1blJlc3BvbnNlEkUKBkdldFJ1bhIcLmRzdGFjay5hcGkudjEuR2V0UnVuUmVxdWVzdBodLmRzdGFjay5hcGkudjEuR2V0UnVuUmVzcG9uc2USSwoITGlzdFJ1bnMSHi5kc3RhY2suYXBpLnYxLkxpc3RSdW5zUmVxdWVzdBofLmRzdGFjay5hcGkudjEuTGlzdFJ1bnNSZXNwb25zZRJNCghXYXRjaFJ1bhIeLmRzdGFjay5hcGkudjEuV2F0Y2hSdW5SZXF1ZXN0Gh8uZHN0YWNrLmFwaS52MS5XYXRjaFJ1blJlc3BvbnNlMAESSwoIU3RvcFJ1bnMSHi5kc3RhY2suYXBpLnYxLlN0b3BSdW5zUmVxdWVzdBofLmRzdGFjay5hcGkudjEuU3RvcFJ1bnNSZXNwb25zZRJRCgpEZWxldGVSdW5zEiAuZHN0YWNrLmFwaS52MS5EZWxldGVSdW5zUmVxdWVzdBohLmRzdGFjay5hcGkudjEuRGVsZXRlUnVuc1Jlc3BvbnNlQqcBChFjb20uZHN0YWNrLmFwaS52MUIPUnVuU2VydmljZVByb3RvUAFaK2RzdGFjay5haS9kc3RhY2svZ2VuL2dvL2RzdGFjay9hcGkvdjE7YXBpdjGiAgNEQViqAg1Ec3RhY2suQXBpLlYxygINRHN0YWNrXEFwaVxWMeICGURzdGFja1xBcGlcVjFcR1BCTWV0YWRhdGHqAg9Ec3RhY2s6OkFwaTo6VjFiBnByb3RvMw", [file_dstack_api_v1_run]);
 
 /**
  * Ask for a plan.
@@ -42,6 +42,13 @@ export type PlanRunRequest = Message<"dstack.api.v1.PlanRunRequest"> & {
    * @generated from field: uint32 max_offers = 3;
    */
   maxOffers: number;
+
+  /**
+   * What the offers tell. Default: the share of a host that a job would take.
+   *
+   * @generated from field: dstack.api.v1.OfferExtent offer_extent = 4;
+   */
+  offerExtent: OfferExtent;
 };
 
 /**
@@ -475,6 +482,40 @@ export type DeleteRunsResponse = Message<"dstack.api.v1.DeleteRunsResponse"> & {
  */
 export const DeleteRunsResponseSchema: GenMessage<DeleteRunsResponse> = /*@__PURE__*/
   messageDesc(file_dstack_api_v1_run_service, 13);
+
+/**
+ * What an offer tells about a host that exists.
+ *
+ * @generated from enum dstack.api.v1.OfferExtent
+ */
+export enum OfferExtent {
+  /**
+   * The share that the job would take.
+   *
+   * @generated from enum value: OFFER_EXTENT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The whole host.
+   *
+   * @generated from enum value: OFFER_EXTENT_WHOLE = 1;
+   */
+  WHOLE = 1,
+
+  /**
+   * What of the host is not in use.
+   *
+   * @generated from enum value: OFFER_EXTENT_FREE = 2;
+   */
+  FREE = 2,
+}
+
+/**
+ * Describes the enum dstack.api.v1.OfferExtent.
+ */
+export const OfferExtentSchema: GenEnum<OfferExtent> = /*@__PURE__*/
+  enumDesc(file_dstack_api_v1_run_service, 0);
 
 /**
  * Plans, starts, watches and ends runs. All calls need a member of the project: UNAUTHENTICATED/INVALID_TOKEN,
