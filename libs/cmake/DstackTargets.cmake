@@ -6,7 +6,8 @@
 #   dstack_add_executable(name SRCS ... DEPS ... [STATIC])   goes to <build>/bin
 #   dstack_add_test(name LABEL unit|contract|component|e2e|fault SRCS ... DEPS ...
 #                   [RESOURCE_LOCK lock] [TIMEOUT seconds] [NEEDS target...])
-#     One CTest test per TEST_CASE. A test that cannot run here prints "SKIPPED: <reason>" and
+#     One CTest test per TEST_CASE; a name that begins with a row id ("S15 ...") adds the label
+#     conformance, and must not hold a semicolon then. A test that cannot run here prints "SKIPPED: <reason>" and
 #     returns. NEEDS names programs that must be built first. Goes to <build>/test-bin.
 # The C++ target of a test or program is `name` itself; that of a library is dstack_<name>.
 
@@ -78,4 +79,12 @@ function(dstack_add_test name)
     list(APPEND properties RESOURCE_LOCK ${arg_RESOURCE_LOCK})
   endif()
   catch_discover_tests(${name} TEST_PREFIX "${name}: " PROPERTIES ${properties})
+  dstack_label_conformance(${name} ${arg_LABEL})
+endfunction()
+
+# Cases whose names begin with a row id get the label `conformance` too.
+function(dstack_label_conformance test_program test_label)
+  set(script ${CMAKE_CURRENT_BINARY_DIR}/${test_program}_conformance.cmake)
+  configure_file(${CMAKE_SOURCE_DIR}/libs/cmake/LabelConformance.cmake.in ${script} @ONLY)
+  set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${script})
 endfunction()

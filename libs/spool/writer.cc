@@ -17,12 +17,15 @@ namespace dstack::spool {
 namespace {
 
 constexpr std::uint64_t kMinLimit = 64 * 1024;
+// Space that a full disk still has for the last marker: a file that is deleted then.
+constexpr std::size_t kReserveBytes = 16 * 1024;
+constexpr char kReserve[] = "reserve";
 
 absl::Status DiskError(std::string_view what, const std::string& path, int error) {
   return base::ErrnoError(error, fmt::format("{} {}", what, path));
 }
 
-bool IsDiskFull(int error) { return error == ENOSPC || error == EDQUOT; }
+bool IsDiskFull(int error) { return error == ENOSPC || error == EDQUOT || error == EFBIG; }
 
 // Writes both pieces at `offset`. Returns an errno, 0 for success.
 int WriteAll(int fd, std::string_view head, std::string_view body, std::uint64_t offset) {
@@ -79,8 +82,18 @@ absl::StatusOr<std::unique_ptr<Writer>> Writer::Open(WriterOptions options) {
     return DiskError("cannot create spool", dir, errno);
   }
   RETURN_IF_ERROR(writer->Recover());
+  writer->MakeReserve();
   return writer;
 }
+
+// On a disk that is full already there is none; that is no reason not to start.
+void Writer::MakeReserve() {
+  const std::string path = base::JoinPath(options_.dir, kReserve);
+  const base::UniqueFd file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (file) WriteAll(file.get(), std::string(kReserveBytes, '\0'), {}, 0);
+}
+
+void Writer::ReleaseReserve() { unlink(base::JoinPath(options_.dir, kReserve).c_str()); }
 
 absl::Status Writer::Recover() {
   ASSIGN_OR_RETURN(const std::vector<std::uint64_t> firsts, ListSegments(options_.dir));
@@ -94,7 +107,12 @@ absl::Status Writer::Recover() {
   if (!segments_.empty()) RETURN_IF_ERROR(RecoverNewest());
   if (segments_.empty() || next_sequence_ <= options_.after_sequence) {
     next_sequence_ = std::max(next_sequence_, options_.after_sequence + 1);
-    return StartSegment();
+    ASSIGN_OR_RETURN(const bool is_started, StartSegment());
+    if (!is_started) {
+      return base::Error(absl::StatusCode::kResourceExhausted,
+                         "INTERNAL",
+                         fmt::format("no space on the disk of {}", options_.dir));
+    }
   }
   return absl::OkStatus();
 }
@@ -114,13 +132,16 @@ absl::Status Writer::RecoverNewest() {
   return absl::OkStatus();
 }
 
-absl::Status Writer::StartSegment() {
+absl::StatusOr<bool> Writer::StartSegment() {
   const std::string path = SegmentPath(options_.dir, next_sequence_);
   base::UniqueFd file(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!file) return DiskError("cannot create", path, errno);
+  if (!file) {
+    if (IsDiskFull(errno)) return false;
+    return DiskError("cannot create", path, errno);
+  }
   file_ = std::move(file);
   segments_.push_back({next_sequence_, 0});
-  return absl::OkStatus();
+  return true;
 }
 
 absl::StatusOr<Writer::Appended> Writer::Append(std::string_view data,
@@ -132,6 +153,7 @@ absl::StatusOr<Writer::Appended> Writer::Append(std::string_view data,
         "INVALID_FIELDS",
         fmt::format("a record has 1 to {} bytes, not {}", kMaxRecordBytes, data.size()));
   }
+  is_disk_full_ = false;
   bool is_stored = room == Room::kBeyondLimit || HasRoom();
   if (is_stored && dropped_bytes_ > 0) {
     ASSIGN_OR_RETURN(is_stored, WriteRecord({}, time_unix_nano, dropped_bytes_));
@@ -148,7 +170,11 @@ absl::StatusOr<Writer::Appended> Writer::Append(std::string_view data,
 
 absl::Status Writer::WriteGap(std::uint64_t time_unix_nano) {
   if (dropped_bytes_ == 0) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const bool is_stored, WriteRecord({}, time_unix_nano, dropped_bytes_));
+  ASSIGN_OR_RETURN(bool is_stored, WriteRecord({}, time_unix_nano, dropped_bytes_));
+  if (!is_stored) {
+    ReleaseReserve();
+    ASSIGN_OR_RETURN(is_stored, WriteRecord({}, time_unix_nano, dropped_bytes_));
+  }
   if (!is_stored) {
     return base::Error(absl::StatusCode::kResourceExhausted,
                        "INTERNAL",
@@ -161,17 +187,24 @@ absl::Status Writer::WriteGap(std::uint64_t time_unix_nano) {
 absl::StatusOr<bool> Writer::WriteRecord(std::string_view data,
                                          std::uint64_t time_unix_nano,
                                          std::uint64_t dropped_bytes) {
-  if (segments_.back().bytes >= segment_bytes_) RETURN_IF_ERROR(StartSegment());
+  if (segments_.back().bytes >= segment_bytes_) {
+    ASSIGN_OR_RETURN(const bool is_started, StartSegment());
+    is_disk_full_ = !is_started;
+    if (!is_started) return false;
+  }
   Segment& segment = segments_.back();
-  const RecordView record{next_sequence_, time_unix_nano, data, dropped_bytes};
+  // A clock that was set back must not turn the order of records around.
+  last_time_ = std::max(last_time_, time_unix_nano);
+  const RecordView record{next_sequence_, last_time_, data, dropped_bytes};
   const auto header = EncodeHeader(record);
   const int error = WriteAll(file_.get(), {header.data(), header.size()}, data, segment.bytes);
   if (error != 0) {
     // What was written of it would look like the torn end of a crash; the next record goes over it.
-    if (ftruncate(file_.get(), static_cast<off_t>(segment.bytes)) != 0 || !IsDiskFull(error)) {
+    const bool is_cut = ftruncate(file_.get(), static_cast<off_t>(segment.bytes)) == 0;
+    if (!is_cut || !IsDiskFull(error)) {
       return DiskError("cannot write", SegmentPath(options_.dir, segment.first_sequence), error);
     }
-    return false;
+    return MakeRoom(data, time_unix_nano, dropped_bytes);
   }
   segment.bytes += record.DiskBytes();
   stored_bytes_ += record.DiskBytes();
@@ -179,7 +212,22 @@ absl::StatusOr<bool> Writer::WriteRecord(std::string_view data,
   return true;
 }
 
+// A segment that is not the newest can be deleted once it is acknowledged, so the one that is being
+// written ends here. Also what a limit for the size of a file needs (ulimit -f).
+absl::StatusOr<bool> Writer::MakeRoom(std::string_view data,
+                                      std::uint64_t time_unix_nano,
+                                      std::uint64_t dropped_bytes) {
+  is_disk_full_ = true;
+  if (segments_.back().bytes == 0) return false;
+  ASSIGN_OR_RETURN(const bool is_started, StartSegment());
+  if (!is_started) return false;
+  RETURN_IF_ERROR(Trim(acked_));
+  is_disk_full_ = false;
+  return WriteRecord(data, time_unix_nano, dropped_bytes);
+}
+
 absl::Status Writer::Trim(std::uint64_t acked) {
+  acked_ = std::max(acked_, acked);
   while (segments_.size() > 1 && segments_[1].first_sequence <= acked + 1) {
     const std::string path = SegmentPath(options_.dir, segments_.front().first_sequence);
     if (unlink(path.c_str()) != 0 && errno != ENOENT) {

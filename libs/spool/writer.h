@@ -45,14 +45,20 @@ class Writer {
   // Continues behind the last whole record of an earlier writer; a torn one is cut off.
   static absl::StatusOr<std::unique_ptr<Writer>> Open(WriterOptions options);
 
-  // Adds one record, all or nothing. `data` has 1 to kMaxRecordBytes bytes, otherwise
-  // INVALID_ARGUMENT. A disk without space counts as a full spool. kFull: nothing was taken, ask
-  // again once HasRoom(). Other errors of the disk: INTERNAL, nothing was taken.
+  // Adds one record, all or nothing. Its time is that of the record before where it would be
+  // earlier. `data` has 1 to kMaxRecordBytes bytes, otherwise INVALID_ARGUMENT. A disk without
+  // space counts as a full spool. kFull: nothing was taken, ask again once HasRoom() and, when
+  // is_disk_full(), later. Other errors of the disk: INTERNAL, nothing was taken.
   absl::StatusOr<Appended> Append(std::string_view data,
                                   std::uint64_t time_unix_nano,
                                   Room room = Room::kWithinLimit);
-  // Writes the marker of output dropped so far, if any; otherwise the next stored record does.
+  // Counts output that its owner gave up; the next marker tells of it.
+  void Drop(std::uint64_t bytes) { dropped_bytes_ += bytes; }
+  // Writes the marker of output dropped so far, if any; otherwise the next stored record does. On a
+  // full disk it takes the reserve.
   absl::Status WriteGap(std::uint64_t time_unix_nano);
+  // Gives a few KiB back to a full disk, for what must be written at the end. Once.
+  void ReleaseReserve();
   // Deletes the segments whose records all have sequences up to `acked`. The newest one stays,
   // since its name tells the next writer where to continue.
   absl::Status Trim(std::uint64_t acked);
@@ -61,6 +67,9 @@ class Writer {
   // 0 while there is none.
   std::uint64_t last_sequence() const { return next_sequence_ - 1; }
   std::uint64_t stored_bytes() const { return stored_bytes_; }
+  std::uint64_t dropped_bytes() const { return dropped_bytes_; }
+  // The last append found no space on the disk, whatever the limit.
+  bool is_disk_full() const { return is_disk_full_; }
 
  private:
   struct Segment {
@@ -69,9 +78,14 @@ class Writer {
   };
 
   explicit Writer(WriterOptions options);
+  absl::StatusOr<bool> MakeRoom(std::string_view data,
+                                std::uint64_t time_unix_nano,
+                                std::uint64_t dropped_bytes);
   absl::Status Recover();
   absl::Status RecoverNewest();
-  absl::Status StartSegment();
+  void MakeReserve();
+  // OK false: the disk has no space.
+  absl::StatusOr<bool> StartSegment();
   // OK false: the disk has no space.
   absl::StatusOr<bool> WriteRecord(std::string_view data,
                                    std::uint64_t time_unix_nano,
@@ -85,6 +99,9 @@ class Writer {
   std::uint64_t stored_bytes_ = 0;
   std::uint64_t next_sequence_ = 1;
   std::uint64_t dropped_bytes_ = 0;
+  std::uint64_t last_time_ = 0;
+  std::uint64_t acked_ = 0;
+  bool is_disk_full_ = false;
 };
 
 }  // namespace dstack::spool

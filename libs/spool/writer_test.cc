@@ -1,12 +1,15 @@
 #include "libs/spool/writer.h"
 
+#include <csignal>
 #include <string>
 #include <vector>
 
 #include <catch2/catch.hpp>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "libs/base/file.h"
+#include "libs/spool/format.h"
 #include "libs/spool/reader.h"
 #include "libs/testing/temp_dir.h"
 
@@ -163,6 +166,70 @@ TEST_CASE("a writer starts behind what readers have seen") {
   const auto records = ReadAll(dir, 9);
   REQUIRE(records.size() == 1);
   CHECK(records[0].data == "ten");
+}
+
+// Makes every file end at `bytes` for this process, as a full disk would.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) {
+    std::signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit{.rlim_cur = bytes, .rlim_max = before_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() { setrlimit(RLIMIT_FSIZE, &before_); }
+
+ private:
+  rlimit before_{};
+};
+
+TEST_CASE("a limit for files below the size of a segment makes segments smaller") {
+  testing::TempDir temp;
+  auto writer = OpenWriter({.dir = temp.Path("s")});
+  const FileSizeLimit limit(8000);
+  for (std::uint64_t i = 0; i < 10; ++i) {
+    CHECK(*writer->Append(std::string(3000, 'x'), i) == Writer::Appended::kStored);
+  }
+  CHECK(ReadAll(temp.Path("s")).size() == 10);
+}
+
+TEST_CASE("a disk without space is a full spool, and what is given up leaves a marker") {
+  testing::TempDir temp;
+  auto writer = OpenWriter({.dir = temp.Path("s")});
+  {
+    const FileSizeLimit limit(2000);
+    CHECK(*writer->Append("fits", 1) == Writer::Appended::kStored);
+    CHECK_FALSE(writer->is_disk_full());
+    CHECK(*writer->Append(std::string(3000, 'x'), 2) == Writer::Appended::kFull);
+    CHECK(writer->is_disk_full());
+    writer->Drop(3000);
+  }
+  CHECK(*writer->Append("again", 3) == Writer::Appended::kStored);
+  CHECK_FALSE(writer->is_disk_full());
+  const auto records = ReadAll(temp.Path("s"));
+  REQUIRE(records.size() == 3);
+  CHECK(records[0].data == "fits");
+  CHECK(records[1].dropped_bytes == 3000);
+  CHECK(records[2].data == "again");
+}
+
+TEST_CASE("times never decrease") {
+  testing::TempDir temp;
+  auto writer = OpenWriter({.dir = temp.Path("s")});
+  for (const std::uint64_t time : {5, 9, 3, 10}) REQUIRE(writer->Append("x", time).ok());
+  const auto records = ReadAll(temp.Path("s"));
+  CHECK(records[2].time_unix_nano == 9);
+  CHECK(records[3].time_unix_nano == 10);
+}
+
+TEST_CASE("the reserve is given back once and is no segment") {
+  testing::TempDir temp;
+  auto writer = OpenWriter({.dir = temp.Path("s")});
+  CHECK(base::Exists(temp.Path("s/reserve")));
+  CHECK(ListSegments(temp.Path("s"))->size() == 1);
+  writer->ReleaseReserve();
+  writer->ReleaseReserve();
+  CHECK_FALSE(base::Exists(temp.Path("s/reserve")));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <csignal>
 
+#include <fmt/format.h>
 #include <sys/wait.h>
 
 namespace dstack::runner {
@@ -12,6 +13,25 @@ void SetWaitStatus(int wait_status, control::ExitRecord* record) {
   } else if (WIFSIGNALED(wait_status)) {
     record->set_signal(WTERMSIG(wait_status));
   }
+}
+
+std::string DescribeOom(const control::ExitRecord& record,
+                        std::uint64_t kills,
+                        std::uint64_t limit_bytes) {
+  // Version 1 of cgroups shows "none" as the largest number of pages.
+  constexpr std::uint64_t kNoLimit = 1ULL << 60;
+  constexpr double kMiB = 1024.0 * 1024.0;
+  const std::string limit =
+      limit_bytes == 0 || limit_bytes >= kNoLimit
+          ? "the machine has no more"
+          : fmt::format("the limit is {:.0f} MiB", static_cast<double>(limit_bytes) / kMiB);
+  // A shell tells of its child's end by signal as 128 + n.
+  const bool is_command =
+      record.signal() == SIGKILL ||
+      (record.has_exit_status() && record.exit_status() == kExitSignalBase + SIGKILL);
+  if (is_command) return fmt::format("killed by the kernel: out of memory ({})", limit);
+  return fmt::format(
+      "out of memory: the kernel killed {} of the job's processes ({})", kills, limit);
 }
 
 void FillFinished(const control::ExitRecord& record, v1::JobStatus* status) {

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstdint>
+#include <string>
+
 #include "dstack/runner/v1/job.pb.h"
 #include "services/runner/control/control.pb.h"
 
@@ -13,6 +16,13 @@ inline constexpr int kExitSignalBase = 128;
 
 // Puts exit status or signal of a wait status into the record.
 void SetWaitStatus(int wait_status, control::ExitRecord* record);
+
+// What a person needs to know when the kernel killed processes of the job for want of memory:
+// whether the command was one of them, and the limit (0: not known; a limit that no machine reaches
+// is none).
+std::string DescribeOom(const control::ExitRecord& record,
+                        std::uint64_t kills,
+                        std::uint64_t limit_bytes);
 
 // Copies what the record knows into a status that becomes FINISHED.
 void FillFinished(const control::ExitRecord& record, v1::JobStatus* status);

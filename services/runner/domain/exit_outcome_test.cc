@@ -28,6 +28,21 @@ TEST_CASE("exit status and signal of a wait status") {
   CHECK(SupervisorExitStatus(killed) == 137);
 }
 
+TEST_CASE("the kernel's kills for want of memory, in words") {
+  constexpr std::uint64_t kLimit = 512ULL << 20;
+  control::ExitRecord record;
+  SetWaitStatus(SIGKILL, &record);
+  CHECK(DescribeOom(record, 1, kLimit) ==
+        "killed by the kernel: out of memory (the limit is 512 MiB)");
+  SetWaitStatus(137 << 8, &record);
+  CHECK(DescribeOom(record, 1, 0) ==
+        "killed by the kernel: out of memory (the machine has no more)");
+  control::ExitRecord survived;
+  SetWaitStatus(0, &survived);
+  CHECK(DescribeOom(survived, 2, 9223372036854771712ULL) ==
+        "out of memory: the kernel killed 2 of the job's processes (the machine has no more)");
+}
+
 TEST_CASE("exit status of a supervisor whose command never ran") {
   v1::JobStatus status;
   status.set_finish_reason(v1::FINISH_REASON_STOPPED);

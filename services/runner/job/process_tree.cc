@@ -1,16 +1,19 @@
 #include "services/runner/job/process_tree.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <csignal>
 #include <map>
 #include <memory>
 
+#include <absl/strings/str_split.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <unistd.h>
 
 #include "libs/base/file.h"
+#include "libs/base/status.h"
 
 namespace dstack::runner {
 namespace {
@@ -53,7 +56,9 @@ ProcessEntry ParseStat(std::string_view stat) {
   const char state = rest[0];
   rest.remove_prefix(2);
   const std::string_view parent = rest.substr(0, rest.find(' '));
-  return {ParsePid(stat.substr(0, open)), ParsePid(parent), state};
+  rest.remove_prefix(std::min(rest.size(), parent.size() + 1));
+  const std::string_view group = rest.substr(0, rest.find(' '));
+  return {ParsePid(stat.substr(0, open)), ParsePid(parent), state, ParsePid(group)};
 }
 
 std::vector<ProcessEntry> ListProcesses(const std::string& proc) {
@@ -84,6 +89,64 @@ std::vector<pid_t> JobProcesses(const std::vector<ProcessEntry>& processes,
     if (!excluded.contains(process.pid)) job.push_back(process.pid);
   }
   return job;
+}
+
+std::vector<pid_t> WholeGroups(const std::vector<ProcessEntry>& processes,
+                               const std::vector<pid_t>& pids) {
+  const std::set<pid_t> wanted(pids.begin(), pids.end());
+  std::set<pid_t> groups;
+  std::set<pid_t> mixed;
+  for (const ProcessEntry& process : processes) {
+    if (process.state == 'Z') continue;
+    (wanted.contains(process.pid) ? groups : mixed).insert(process.group);
+  }
+  std::vector<pid_t> whole;
+  for (const pid_t group : groups) {
+    // 1 would be everybody, 0 our own.
+    if (group > 1 && !mixed.contains(group)) whole.push_back(group);
+  }
+  return whole;
+}
+
+namespace {
+
+// Children of this thread's process as the kernel lists them; nothing where it does not.
+std::vector<pid_t> OwnChildren() {
+  std::vector<pid_t> pids;
+  const std::string text = base::ReadFile("/proc/thread-self/children").value_or("");
+  for (absl::string_view word : absl::StrSplit(text, ' ', absl::SkipEmpty())) {
+    pids.push_back(ParsePid(base::ToStd(word)));
+  }
+  return pids;
+}
+
+// A chain of processes that each start the next one and end comes to us again and again as orphans.
+// It lives shorter than a list of all processes takes, so these are caught as they arrive.
+void KillOrphans(const std::set<pid_t>& not_ours) {
+  constexpr int kLooks = 20;
+  for (int look = 0; look < kLooks; ++look) {
+    for (const pid_t pid : OwnChildren()) {
+      if (!not_ours.contains(pid)) kill(pid, SIGKILL);
+    }
+  }
+}
+
+}  // namespace
+
+std::size_t KillTree(pid_t self, const std::set<pid_t>& not_ours) {
+  constexpr int kMostScans = 50;
+  std::set<pid_t> seen;
+  for (int scan = 0; scan < kMostScans; ++scan) {
+    const std::vector<ProcessEntry> processes = ListProcesses();
+    const std::vector<pid_t> job = JobProcesses(processes, self, not_ours);
+    const std::size_t before = seen.size();
+    seen.insert(job.begin(), job.end());
+    if (seen.size() == before) break;
+    for (const pid_t group : WholeGroups(processes, job)) kill(-group, SIGKILL);
+    SignalAll(job, SIGKILL);
+    if (scan > 0) KillOrphans(not_ours);
+  }
+  return seen.size();
 }
 
 void SignalAll(const std::vector<pid_t>& pids, int signal) {

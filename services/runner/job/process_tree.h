@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <set>
 #include <string>
 #include <string_view>
@@ -14,6 +15,7 @@ struct ProcessEntry {
   pid_t pid = 0;
   pid_t parent = 0;
   char state = '?';  // 'Z' for a zombie
+  pid_t group = 0;
 };
 
 // Content of /proc/<pid>/stat; pid 0 when it cannot be parsed. The program's name may hold
@@ -29,6 +31,16 @@ std::vector<ProcessEntry> ListProcesses(const std::string& proc = "/proc");
 std::vector<pid_t> JobProcesses(const std::vector<ProcessEntry>& processes,
                                 pid_t self,
                                 const std::set<pid_t>& not_ours);
+
+// The process groups whose members are all in `pids`. A signal to a group reaches a member's child
+// even when it is being made at that moment, which no list of processes does. Pure.
+std::vector<pid_t> WholeGroups(const std::vector<ProcessEntry>& processes,
+                               const std::vector<pid_t>& pids);
+
+// SIGKILL to everything that JobProcesses finds, whole groups first. Looks again at once as long as
+// there are new ones: something that forks is only outrun without a pause. Returns how many
+// processes it saw; those may take a moment to be gone.
+std::size_t KillTree(pid_t self, const std::set<pid_t>& not_ours);
 
 // Sends the signal to each; processes that are gone are no error.
 void SignalAll(const std::vector<pid_t>& pids, int signal);

@@ -13,6 +13,7 @@ TEST_CASE("a stat line with a program name that pretends to be one") {
   CHECK(entry.pid == 42);
   CHECK(entry.state == 'R');
   CHECK(entry.parent == 7);
+  CHECK(entry.group == 42);
   CHECK(ParseStat("").pid == 0);
   CHECK(ParseStat("12 (x").pid == 0);
 }
@@ -45,6 +46,18 @@ TEST_CASE("the job's processes in a pid namespace of its own") {
   const std::vector<ProcessEntry> processes = {
       {1, 0, 'S'}, {2, 1, 'S'}, {3, 2, 'S'}, {5, 1, 'S'}, {7, 0, 'S'}};
   CHECK(JobProcesses(processes, 1, {2}) == std::vector<pid_t>{5, 7});
+}
+
+TEST_CASE("a group is signalled as one only when all its members are the job's") {
+  const std::vector<ProcessEntry> processes = {{10, 1, 'S', 10},
+                                               {20, 10, 'R', 20},
+                                               {21, 20, 'S', 20},
+                                               {22, 20, 'S', 10},
+                                               {23, 20, 'S', 1},
+                                               {24, 20, 'S', 0},
+                                               {30, 1, 'Z', 31},
+                                               {31, 10, 'S', 31}};
+  CHECK(WholeGroups(processes, {20, 21, 22, 23, 24, 31}) == std::vector<pid_t>{20, 31});
 }
 
 }  // namespace

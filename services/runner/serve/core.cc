@@ -16,7 +16,6 @@
 #include "services/runner/archive/install_files.h"
 #include "services/runner/domain/job_machine.h"
 #include "services/runner/domain/job_validate.h"
-#include "services/runner/usage/metrics.h"
 
 namespace dstack::runner {
 namespace {
@@ -29,7 +28,7 @@ constexpr std::uint32_t kProtocolVersion = 1;
 constexpr std::size_t kBatchBytes = 256 * 1024;
 constexpr std::size_t kMaxQueuedBytes = 1 << 20;
 constexpr std::size_t kTailBytes = 1 << 20;
-constexpr std::chrono::seconds kMetricsInterval{1};
+constexpr char kContainerTaskDir[] = "/dstack/runner";
 constexpr std::chrono::seconds kSaveAckedDelay{1};
 constexpr std::int64_t kDefaultGraceSeconds = 10;
 
@@ -58,13 +57,16 @@ ServeCore::ServeCore(EventLoop& loop,
       supervisor_(supervisor),
       initial_dir_(std::move(initial_dir)),
       on_end_(std::move(on_end)),
-      files_(dir.Files()) {
+      files_(dir.Files()),
+      usage_(loop,
+             clock_,
+             UsageReporter::RealSources(/*is_container=*/dir.root() == kContainerTaskDir),
+             [this](v1::SessionResponse response) { return SendUsage(std::move(response)); }) {
   status_.set_state(v1::JOB_STATE_WAITING);
   status_.set_revision(1);
 }
 
 ServeCore::~ServeCore() {
-  loop_.Cancel(&metrics_);
   loop_.Cancel(&save_acked_);
 }
 
@@ -89,11 +91,13 @@ void ServeCore::OnStatus(const v1::JobStatus& status) {
   if (status_.state() == v1::JOB_STATE_RUNNING) base::RemoveAll(dir_.Files()).IgnoreError();
   // An earlier process died between the mark and its message to the supervisor.
   if (status_.state() == v1::JOB_STATE_FINISHED && base::Exists(dir_.EndAcked())) TellEnd();
-  if (session_ == nullptr) return;
-  v1::SessionResponse response;
-  *response.mutable_job_status() = status_;
-  Respond(std::move(response));
-  PumpLogs();
+  if (session_ != nullptr) {
+    v1::SessionResponse response;
+    *response.mutable_job_status() = status_;
+    Respond(std::move(response));
+    PumpLogs();
+  }
+  usage_.OnStatus(status_);
 }
 
 void ServeCore::OnRequest(const std::shared_ptr<Session>& session,
@@ -140,7 +144,7 @@ void ServeCore::OnHello(const std::shared_ptr<Session>& session,
   control::ToSupervisor changed;
   changed.mutable_session_changed()->set_is_connected(true);
   supervisor_.Tell(changed);
-  SampleMetrics();
+  usage_.OnSession();
   PumpLogs();
 }
 
@@ -378,16 +382,11 @@ void ServeCore::SendEndOfLogs() {
   Respond(std::move(response));
 }
 
-void ServeCore::SampleMetrics() {
-  loop_.Cancel(&metrics_);
-  if (session_ == nullptr || status_.state() == v1::JOB_STATE_FINISHED) return;
-  metrics_ = loop_.After(kMetricsInterval, [this] { SampleMetrics(); });
-  if (status_.state() != v1::JOB_STATE_RUNNING || session_->queued_bytes() > 0) return;
-  if (auto metrics = SampleCgroup()) {
-    v1::SessionResponse response;
-    *response.mutable_metrics() = *std::move(metrics);
-    Respond(std::move(response));
-  }
+// Logs and states go first: a sample that has to wait is dropped, the next one is as good.
+bool ServeCore::SendUsage(v1::SessionResponse response) {
+  if (session_ == nullptr || session_->queued_bytes() > 0) return false;
+  Respond(std::move(response));
+  return true;
 }
 
 void ServeCore::OnWritable(const std::shared_ptr<Session>& session) {

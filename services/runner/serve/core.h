@@ -19,6 +19,7 @@
 #include "services/runner/serve/session.h"
 #include "services/runner/serve/supervisor_port.h"
 #include "services/runner/state/task_dir.h"
+#include "services/runner/serve/usage_reporter.h"
 
 namespace dstack::runner {
 
@@ -77,7 +78,7 @@ class ServeCore {
   void PumpLogs();
   absl::StatusOr<bool> PumpStream(LogStream& stream);
   void SendEndOfLogs();
-  void SampleMetrics();
+  bool SendUsage(v1::SessionResponse response);
   void DropSession(const absl::Status& status);
 
   EventLoop& loop_;
@@ -97,7 +98,8 @@ class ServeCore {
   std::uint64_t next_response_ = 1;
   std::map<common::v1::LogSource, LogStream> streams_;
   bool is_end_sent_ = false;
-  EventLoop::TimerId metrics_ = EventLoop::kNoTimer;
+  const base::RealClock clock_;
+  UsageReporter usage_;
 
   std::jthread unpacker_;
   bool is_starting_ = false;

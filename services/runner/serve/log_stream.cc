@@ -1,5 +1,6 @@
 #include "services/runner/serve/log_stream.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "libs/base/macros.h"
@@ -23,9 +24,26 @@ absl::StatusOr<LogStream> LogStream::Open(common::v1::LogSource source,
     *note = std::string(base::Message(reader.status()));
     ASSIGN_OR_RETURN(const std::uint64_t oldest, spool::OldestSequence(dir));
     reader = spool::Reader::Open(dir, oldest - 1);
+    RETURN_IF_ERROR(reader.status());
+    LogStream stream(source, *std::move(reader));
+    stream.next_gone_ = after_sequence + 1;
+    stream.first_present_ = oldest;
+    return stream;
   }
   RETURN_IF_ERROR(reader.status());
   return LogStream(source, *std::move(reader));
+}
+
+// The server had them once, or nobody would have deleted them; it lost them since. Sequences have
+// no holes, so each gets its marker.
+std::vector<spool::Record> LogStream::GoneRecords() {
+  constexpr std::uint64_t kMostMarkers = 4096;
+  std::vector<spool::Record> records;
+  const std::uint64_t end = std::min(first_present_, next_gone_ + kMostMarkers);
+  for (; next_gone_ < end; ++next_gone_) {
+    records.push_back({.sequence = next_gone_, .dropped_bytes = 1});
+  }
+  return records;
 }
 
 absl::StatusOr<std::optional<common::v1::LogBatch>> LogStream::Next(std::size_t max_bytes) {
@@ -33,8 +51,8 @@ absl::StatusOr<std::optional<common::v1::LogBatch>> LogStream::Next(std::size_t 
     is_drained_ = false;
     return std::nullopt;
   }
-  std::vector<spool::Record> records;
-  RETURN_IF_ERROR(reader_->Read(max_bytes, &records));
+  std::vector<spool::Record> records = GoneRecords();
+  if (records.empty()) RETURN_IF_ERROR(reader_->Read(max_bytes, &records));
   is_drained_ = records.empty();
   if (records.empty()) return std::nullopt;
   std::size_t bytes = 0;
@@ -59,6 +77,8 @@ common::v1::LogBatch ToBatch(common::v1::LogSource source, std::vector<spool::Re
     common::v1::LogRecord* out = batch.add_records();
     out->set_sequence(record.sequence);
     out->set_time_unix_nano(record.time_unix_nano);
+    out->set_is_line_split(record.data.size() == spool::kMaxRecordBytes &&
+                           record.data.back() != '\n');
     out->set_data(std::move(record.data));
     out->set_dropped_bytes(record.dropped_bytes);
   }

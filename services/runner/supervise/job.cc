@@ -27,6 +27,11 @@ constexpr std::chrono::seconds kLeftoverGrace{2};
 constexpr std::chrono::milliseconds kKillInterval{50};
 // A process that survives so many rounds hangs in the kernel; the job ends without it.
 constexpr int kKillRounds = 100;
+// From this round on everything in our pid namespace is killed, serve and ssh included: the kernel
+// does that in one step, which nothing that forks can outrun.
+constexpr int kKillNamespaceRound = 20;
+// A fork bomb leaves thousands of orphans; they are not looked for after each.
+constexpr std::chrono::milliseconds kCleanUpPause{2};
 // All writers are gone by then; the kernel hands over the rest within moments.
 constexpr std::chrono::seconds kDrainLimit{1};
 constexpr std::chrono::seconds kDefaultStopDuration{10};
@@ -61,6 +66,7 @@ Job::~Job() {
   c_.loop.Cancel(&hang_up_timer_);
   c_.loop.Cancel(&limit_timer_);
   c_.loop.Cancel(&drain_timer_);
+  c_.loop.Cancel(&clean_up_timer_);
 }
 
 void Job::Start(const v1::JobSpec& spec) {
@@ -192,12 +198,13 @@ void Job::KillAt(std::chrono::steady_clock::time_point when) {
 }
 
 void Job::KillRound() {
-  const std::vector<pid_t> processes = Processes();
-  SignalAll(processes, SIGKILL);
-  if (processes.empty() && phase_ == Phase::kCleaning) return Drain();
-  if (++kill_rounds_ == 1) c_.log.Line(fmt::format("SIGKILL to {} processes", processes.size()));
+  const std::size_t killed = KillTree(getpid(), c_.not_ours());
+  if (killed == 0 && phase_ == Phase::kCleaning) CleanUp();
+  if (phase_ != Phase::kRunning && phase_ != Phase::kCleaning) return;
+  if (++kill_rounds_ == 1) c_.log.Line(fmt::format("SIGKILL to {} processes", killed));
+  if (kill_rounds_ >= kKillNamespaceRound && getpid() == 1) kill(-1, SIGKILL);
   if (kill_rounds_ >= kKillRounds && phase_ == Phase::kCleaning) {
-    c_.log.Line(fmt::format("{} processes do not die", processes.size()));
+    c_.log.Line(fmt::format("{} processes do not die", killed));
     return Drain();
   }
   kill_timer_ = c_.loop.After(kKillInterval, [this] { KillRound(); });
@@ -209,7 +216,7 @@ bool Job::OnChildExit(pid_t pid, int wait_status) {
     return true;
   }
   // A process of the job whose parent has gone; it may have been the last one.
-  if (phase_ == Phase::kCleaning) CleanUp();
+  if (phase_ == Phase::kCleaning) CleanUpSoon();
   return false;
 }
 
@@ -224,6 +231,8 @@ void Job::OnCommandEnded(int wait_status) {
   pump_.PullNow();
   FAILPOINT("runner.before_exit_record");
   // Before anybody is told: the end must not be forgotten once it was seen.
+  // On a full disk too.
+  c_.log.writer().ReleaseReserve();
   const absl::Status saved = SaveProto(c_.dir.Exit(), record_);
   if (!saved.ok()) c_.log.Line(fmt::format("exit not recorded: {}", base::Message(saved)));
   FAILPOINT("runner.after_exit_record");
@@ -240,7 +249,21 @@ void Job::OnCommandEnded(int wait_status) {
 }
 
 void Job::CleanUp() {
-  if (Processes().empty()) Drain();
+void Job::CleanUpSoon() {
+  if (clean_up_timer_ != EventLoop::kNoTimer) return;
+  clean_up_timer_ = c_.loop.After(kCleanUpPause, [this] {
+    clean_up_timer_ = EventLoop::kNoTimer;
+    if (phase_ == Phase::kCleaning) CleanUp();
+  });
+}
+
+// Twice: a list of processes is no snapshot, and one that changes its parent while it is made can
+// be missed.
+  if (Processes().empty() && Processes().empty()) {
+    Drain();
+  } else if (kill_at_ == base::kNoDeadline) {
+    KillAt(std::chrono::steady_clock::now() + kLeftoverGrace);
+  }
 }
 
 void Job::Drain() {
@@ -271,11 +294,9 @@ std::vector<pid_t> Job::Processes() const {
 
 void Job::AddOomMessage() {
   const OomCounter now = OomCounter::Read();
-  if (now.kills <= oom_.kills) return;
-  record_.set_message(fmt::format(
-      "out of memory: the kernel killed {} of the job's processes at the limit of {} bytes",
-      now.kills - oom_.kills,
-      now.limit_bytes));
+  if (now.kills > oom_.kills) {
+    record_.set_message(DescribeOom(record_, now.kills - oom_.kills, now.limit_bytes));
+  }
 }
 
 }  // namespace dstack::runner

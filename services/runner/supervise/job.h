@@ -71,6 +71,7 @@ class Job {
   void OnCommandEnded(int wait_status);
   void CleanUp();
   void Drain();
+  void CleanUpSoon();
   void Finish();
   void HangUpShellWhenAlone();
   void KillAt(std::chrono::steady_clock::time_point when);
@@ -99,4 +100,5 @@ class Job {
   EventLoop::TimerId drain_timer_ = EventLoop::kNoTimer;
 };
 
+  EventLoop::TimerId clean_up_timer_ = EventLoop::kNoTimer;
 }  // namespace dstack::runner

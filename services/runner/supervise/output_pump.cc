@@ -61,19 +61,35 @@ bool OutputPump::FillBuffer() {
 
 bool OutputPump::StoreBuffer() {
   using spool::Writer;
-  const auto now =
-      std::chrono::duration_cast<std::chrono::nanoseconds>(clock_.Now().time_since_epoch());
   const auto room = is_finishing_ ? Writer::Room::kBeyondLimit : Writer::Room::kWithinLimit;
-  const auto stored =
-      writer_.Append({buffer_.data(), buffered_}, static_cast<std::uint64_t>(now.count()), room);
-  if (!stored.ok()) {
+  const auto stored = writer_.Append({buffer_.data(), buffered_}, UnixNano(), room);
+  if (!stored.ok() && !disk_full_since_) {
     telemetry::Error("output not stored", {{"error", stored.status()}});
-    return false;
   }
-  if (*stored == Writer::Appended::kFull) return false;
+  if (!stored.ok() || *stored == Writer::Appended::kFull) {
+    // A disk that fails otherwise is no better than a full one.
+    if (stored.ok() && !writer_.is_disk_full()) return false;
+    if (!IsDiskGivenUp()) return false;
+    writer_.Drop(buffered_);
+    buffered_ = 0;
+    return true;
+  }
+  disk_full_since_.reset();
   buffered_ = 0;
   if (*stored == Writer::Appended::kStored) on_stored_();
   return true;
+}
+
+bool OutputPump::IsDiskGivenUp() {
+  const base::MonotonicTime now = clock_.MonotonicNow();
+  if (!disk_full_since_) disk_full_since_ = now;
+  return now - *disk_full_since_ >= kDiskPatience;
+}
+
+std::uint64_t OutputPump::UnixNano() const {
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(clock_.Now().time_since_epoch())
+          .count());
 }
 
 void OutputPump::Pause() {
@@ -115,13 +131,23 @@ void OutputPump::Close() {
   loop_.Cancel(&retry_);
   if (output_) {
     loop_.Unwatch(output_.get());
+    DropRest();
     output_.reset();
   }
   has_ended_ = true;
-  const auto now =
-      std::chrono::duration_cast<std::chrono::nanoseconds>(clock_.Now().time_since_epoch());
-  const absl::Status marked = writer_.WriteGap(static_cast<std::uint64_t>(now.count()));
+  const absl::Status marked = writer_.WriteGap(UnixNano());
   if (!marked.ok()) telemetry::Error("gap marker not stored", {{"error", marked}});
+}
+
+// Counts what there is no space for. Bounded like PullNow.
+void OutputPump::DropRest() {
+  constexpr int kRounds = 64;
+  for (int round = 0; round < kRounds; ++round) {
+    const bool is_open = FillBuffer();
+    if (buffered_ == 0) return;
+    writer_.Drop(std::exchange(buffered_, 0));
+    if (!is_open) return;
+  }
 }
 
 }  // namespace dstack::runner

@@ -1,8 +1,11 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
+#include <optional>
 #include <string_view>
 
 #include "libs/base/clock.h"
@@ -13,9 +16,13 @@
 namespace dstack::runner {
 
 // Moves the output of the command from its terminal to the spool. While the spool is full (and
-// throttles) it does not read, so the command waits in write(2). Lives on the loop's thread.
+// throttles) it does not read, so the command waits in write(2). A disk that stays full for
+// kDiskPatience is not waited for: from then on output is counted and a gap marker stands for it,
+// until there is space again. Lives on the loop's thread.
 class OutputPump {
  public:
+  static constexpr std::chrono::seconds kDiskPatience{10};
+
   // All references outlive the pump. `on_stored` is called after each append, `on_end` once when no
   // process has the terminal open any more and all it held is stored.
   OutputPump(EventLoop& loop,
@@ -33,7 +40,7 @@ class OutputPump {
   void PullNow();
   // The command is gone: what the terminal still holds is stored without regard to the limit.
   void FinishSoon();
-  // Stops reading, whatever is left, and writes the marker of dropped output.
+  // Stops reading; what could not be stored is counted. Writes the marker of dropped output.
   void Close();
 
   bool has_ended() const { return has_ended_; }
@@ -45,6 +52,9 @@ class OutputPump {
   bool FillBuffer();
   // False when the spool takes nothing at the moment.
   bool StoreBuffer();
+  bool IsDiskGivenUp();
+  void DropRest();
+  std::uint64_t UnixNano() const;
   void Pause();
   void End();
 
@@ -57,6 +67,8 @@ class OutputPump {
   std::array<char, spool::kMaxRecordBytes> buffer_;
   std::size_t buffered_ = 0;
   EventLoop::TimerId retry_ = EventLoop::kNoTimer;
+  // Since when the disk has been full; nothing while it is not.
+  std::optional<base::MonotonicTime> disk_full_since_;
   bool is_finishing_ = false;
   bool has_ended_ = false;
 };

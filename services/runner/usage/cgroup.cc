@@ -79,17 +79,39 @@ CgroupFiles FindCgroup(std::string_view mountinfo, std::string_view cgroup) {
   if (memory) {
     files.memory = Directory(memory, FindPath(cgroup, "memory"));
     files.cpu = Directory(FindMount(mountinfo, "cgroup", "cpuacct"), FindPath(cgroup, "cpuacct"));
+    files.io = Directory(FindMount(mountinfo, "cgroup", "blkio"), FindPath(cgroup, "blkio"));
     return files;
   }
   files.is_v2 = true;
   files.memory = Directory(FindMount(mountinfo, "cgroup2", ""), FindPath(cgroup, ""));
   files.cpu = files.memory;
+  files.io = files.memory;
   return files;
 }
 
 CgroupFiles FindOwnCgroup() {
   return FindCgroup(base::ReadFile("/proc/self/mountinfo").value_or(""),
                     base::ReadFile("/proc/self/cgroup").value_or(""));
+}
+
+DiskBytes ParseIoStat(std::string_view content, bool is_v2) {
+  DiskBytes sum;
+  for (absl::string_view line : absl::StrSplit(base::ToAbsl(content), '\n')) {
+    const Words words = absl::StrSplit(line, ' ', absl::SkipEmpty());
+    if (!is_v2 && words.size() == 3) {
+      if (words[1] == "Read") sum.read += ParseNumber(words[2]).value_or(0);
+      if (words[1] == "Write") sum.written += ParseNumber(words[2]).value_or(0);
+    }
+    for (const std::string_view word : words) {
+      constexpr std::string_view kRead = "rbytes=";
+      constexpr std::string_view kWritten = "wbytes=";
+      if (word.starts_with(kRead)) sum.read += ParseNumber(word.substr(kRead.size())).value_or(0);
+      if (word.starts_with(kWritten)) {
+        sum.written += ParseNumber(word.substr(kWritten.size())).value_or(0);
+      }
+    }
+  }
+  return sum;
 }
 
 std::optional<std::uint64_t> ReadKey(const std::string& path, std::string_view key) {

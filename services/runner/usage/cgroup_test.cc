@@ -14,14 +14,14 @@ constexpr char kV1[] =
     "31 23 0:27 / /sys/fs/cgroup/cpu,cpuacct ro - cgroup cgroup rw,cpu,cpuacct\n"
     "32 23 0:28 / /sys/fs/cgroup/unified ro - cgroup2 cgroup2 rw\n";
 
-TEST_CASE("version 2") {
+TEST_CASE("M2 cgroup mount and M3 cgroup path of version 2") {
   CHECK(FindCgroup(kV2, "0::/\n").memory == "/sys/fs/cgroup");
   CHECK(FindCgroup(kV2, "0::/user.slice/x\n").cpu == "/sys/fs/cgroup/user.slice/x");
   CHECK(FindCgroup(kV2, "0::/../other\n").memory == "/sys/fs/cgroup");
   CHECK(FindCgroup(kV2, "0::/\n").is_v2);
 }
 
-TEST_CASE("version 1, also as a hybrid") {
+TEST_CASE("M2 cgroup mount and M3 cgroup path of version 1, also as a hybrid") {
   const CgroupFiles files =
       FindCgroup(kV1, "5:memory:/docker/abc\n4:cpu,cpuacct:/docker/abc\n0::/\n");
   CHECK_FALSE(files.is_v2);
@@ -38,7 +38,31 @@ TEST_CASE("a container that sees its own part of the tree by the host's names") 
   CHECK(files.cpu == "/sys/fs/cgroup/cpuacct");
 }
 
-TEST_CASE("no cgroups") {
+TEST_CASE("M2 malformed lines beside the mount are tolerated") {
+  const std::string noise = "x\n\n30 23 0:26 /\n- cgroup2 cgroup2 rw\n1 2 3 4 5 6 - cgroup2\n";
+  CHECK(FindCgroup(noise + kV2, "nonsense\n0::/a\n").memory == "/sys/fs/cgroup/a");
+}
+
+TEST_CASE("M3 cgroup path of version 2 among entries of version 1") {
+  CHECK(FindCgroup(kV2, "2:pids:/p\n1:name=systemd:/s\n0::/found\n").memory ==
+        "/sys/fs/cgroup/found");
+}
+
+TEST_CASE("bytes of disks in both versions") {
+  const DiskBytes two = ParseIoStat(
+      "8:0 rbytes=1000 wbytes=20 rios=3 wios=4 dbytes=0 dios=0\n253:0 rbytes=5 wbytes=6\nx\n",
+      true);
+  CHECK(two.read == 1005);
+  CHECK(two.written == 26);
+  const DiskBytes one =
+      ParseIoStat("8:0 Read 7\n8:0 Write 8\n8:0 Sync 9\n8:0 Total 15\nTotal 15\n", false);
+  CHECK(one.read == 7);
+  CHECK(one.written == 8);
+}
+
+TEST_CASE("M2 no cgroup mount, M3 no cgroup path") {
+  CHECK(FindCgroup(kV2, "").memory.empty());
+  CHECK(FindCgroup("", "0::/\n").memory.empty());
   CHECK(FindCgroup("", "").memory.empty());
   CHECK(FindCgroup("garbage\n", "garbage\n").memory.empty());
 }

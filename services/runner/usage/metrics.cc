@@ -5,9 +5,23 @@
 
 #include <google/protobuf/util/time_util.h>
 
+#include "libs/base/file.h"
 #include "services/runner/usage/cgroup.h"
+#include "services/runner/usage/network.h"
 
 namespace dstack::runner {
+namespace {
+
+void AddDisk(const CgroupFiles& files, v1::JobMetrics* metrics) {
+  const auto content = base::ReadFile(
+      files.io + (files.is_v2 ? "/io.stat" : "/blkio.throttle.io_service_bytes_recursive"));
+  if (files.io.empty() || !content.ok()) return;
+  const DiskBytes bytes = ParseIoStat(*content, files.is_v2);
+  metrics->set_disk_read_bytes(bytes.read);
+  metrics->set_disk_written_bytes(bytes.written);
+}
+
+}  // namespace
 
 std::optional<v1::JobMetrics> SampleCgroup() {
   const CgroupFiles files = FindOwnCgroup();
@@ -27,6 +41,11 @@ std::optional<v1::JobMetrics> SampleCgroup() {
   metrics.set_cpu_usage_micros(is_v2 ? *cpu : *cpu / kNanosPerMicro);
   metrics.set_memory_usage_bytes(*usage);
   metrics.set_memory_working_set_bytes(*usage - std::min(*usage, inactive.value_or(0)));
+  AddDisk(files, &metrics);
+  if (const auto network = SampleNetwork()) {
+    metrics.set_network_received_bytes(network->received);
+    metrics.set_network_sent_bytes(network->sent);
+  }
   return metrics;
 }
 

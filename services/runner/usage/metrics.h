@@ -6,8 +6,8 @@
 
 namespace dstack::runner {
 
-// One sample of the cgroup that this process is in. Nothing where it cannot be read, and nothing
-// for the root cgroup: that would be the whole machine.
+// One sample of the cgroup and network that this process is in, without accelerators. Nothing where
+// it cannot be read, and nothing for the root cgroup: that would be the whole machine.
 std::optional<v1::JobMetrics> SampleCgroup();
 
 }  // namespace dstack::runner

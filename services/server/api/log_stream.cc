@@ -9,6 +9,9 @@ namespace dstack::server {
 namespace {
 
 constexpr std::size_t kChunkBytes = 256 << 10;
+// From storage: each read is a transaction, and with a quarter more it is still below the 1 MiB that
+// a batch may have.
+constexpr std::size_t kStorageChunkBytes = 768 << 10;
 // A turn gives the thread back after so many messages: other readers wait.
 constexpr int kStepsPerTurn = 16;
 
@@ -133,7 +136,7 @@ LogStream::Step LogStream::ReadStorage(LogCall& call) {
                                      .source = request_.source,
                                      .after_sequence = position_,
                                      .since = since_,
-                                     .max_bytes = kChunkBytes});
+                                     .max_bytes = kStorageChunkBytes});
   if (!result.ok()) return Fail(call, result.status());
   is_log_ended_ = result->is_ended;
   if (!result->batch.records().empty()) {

@@ -44,6 +44,7 @@ class LogStore {
     common::v1::LogSource source = common::v1::LOG_SOURCE_JOB;
     std::uint64_t after_sequence = 0;
     std::optional<TimePoint> since;
+    // About so many bytes of data: up to a quarter more, and always one record.
     std::size_t max_bytes = 1 << 20;
   };
   struct ReadResult {

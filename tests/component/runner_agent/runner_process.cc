@@ -15,6 +15,13 @@ namespace {
 
 using namespace std::chrono_literals;
 
+long StatusKib(pid_t pid, const std::string& field) {
+  const std::string status =
+      base::ReadFile("/proc/" + std::to_string(pid) + "/status").value_or("");
+  const std::size_t at = status.find(field);
+  return at == std::string::npos ? 0 : std::stol(status.substr(at + field.size()));
+}
+
 }  // namespace
 
 RunnerProcess::RunnerProcess(std::vector<std::string> flags)
@@ -41,7 +48,8 @@ void RunnerProcess::Start() {
       testing::Binary("dstack-runner"), "supervise", "--task-dir", dir_};
   argv.insert(argv.end(), flags_.begin(), flags_.end());
   Spawn(argv);
-  testing::Await(20s, [this] { return base::Exists(Path("runner.sock")); });
+  // One that is to stop before it began may be gone before anybody could talk to it.
+  testing::Await(20s, [this] { return base::Exists(Path("runner.sock")) || !IsRunning(); });
 }
 
 void RunnerProcess::StartDeliver() {
@@ -84,12 +92,9 @@ pid_t RunnerProcess::ServePid(pid_t not_this) const {
   return found;
 }
 
-long ResidentKib(pid_t pid) {
-  const std::string status =
-      base::ReadFile("/proc/" + std::to_string(pid) + "/status").value_or("");
-  const std::size_t at = status.find("VmRSS:");
-  return at == std::string::npos ? 0 : std::stol(status.substr(at + 6));
-}
+long ResidentKib(pid_t pid) { return StatusKib(pid, "VmRSS:"); }
+
+long PeakKib(pid_t pid) { return StatusKib(pid, "VmHWM:"); }
 
 bool IsAlive(pid_t pid) {
   const ProcessEntry entry =

@@ -56,6 +56,9 @@ class RunnerProcess {
 // Resident memory of a process in KiB.
 long ResidentKib(pid_t pid);
 
+// The most that it ever was.
+long PeakKib(pid_t pid);
+
 // True while the process exists and is no zombie.
 bool IsAlive(pid_t pid);
 

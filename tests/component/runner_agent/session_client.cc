@@ -28,7 +28,7 @@ SessionClient::SessionClient(const std::string& target,
                              const std::string& token,
                              ServerStore& store,
                              Settings settings)
-    : store_(store), acknowledges_(settings.acknowledges) {
+    : store_(store), reads_slowly_(settings.reads_slowly), acknowledges_(settings.acknowledges) {
   // gRPC shares connections between channels of one address; each session gets its own.
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
@@ -56,7 +56,10 @@ SessionClient::~SessionClient() {
 
 void SessionClient::Read() {
   v1::SessionResponse response;
-  while (stream_->Read(&response)) Handle(response);
+  while (stream_->Read(&response)) {
+    Handle(response);
+    if (response.has_log_batch() && reads_slowly_) std::this_thread::sleep_for(100ms);
+  }
   const grpc::Status status = stream_->Finish();
   base::MutexLock lock(mutex_);
   closed_ = status;
@@ -80,7 +83,11 @@ void SessionClient::Handle(const v1::SessionResponse& response) {
     }
     if (response.has_job_refused()) refused_ = response.job_refused();
     if (response.has_end_of_logs()) end_ = response.end_of_logs();
-    if (response.has_metrics()) ++metrics_count_;
+    if (response.has_metrics()) {
+      ++metrics_count_;
+      metrics_ = response.metrics();
+    }
+    if (response.has_ssh_activity()) activity_ = response.ssh_activity();
     if (response.has_log_batch()) {
       Store(response.log_batch());
       const auto source = response.log_batch().source();
@@ -98,7 +105,16 @@ void SessionClient::Store(const common::v1::LogBatch& batch) {
                       std::to_string(position);
     }
     position = record.sequence();
-    store_.text[batch.source()] += record.data();
+    if (record.time_unix_nano() < store_.last_time[batch.source()] && record.dropped_bytes() == 0) {
+      store_.defect = "time goes back at record " + std::to_string(record.sequence());
+    }
+    store_.last_time[batch.source()] = record.time_unix_nano();
+    if (store_.keeps_text || batch.source() == common::v1::LOG_SOURCE_RUNNER) {
+      store_.text[batch.source()] += record.data();
+    }
+    store_.bytes[batch.source()] += record.data().size();
+    store_.digests[batch.source()].Update(record.data());
+    store_.split_lines += record.is_line_split() ? 1 : 0;
     store_.dropped_bytes += record.dropped_bytes();
   }
 }
@@ -166,7 +182,7 @@ void SessionClient::AckEnd() {
 
 void SessionClient::Await(const std::string& what, const std::function<bool()>& condition) const {
   testing::Await(
-      kPatience,
+      patience_,
       [&] {
         base::MutexLock lock(mutex_);
         return condition();
@@ -243,6 +259,30 @@ v1::JobStatus SessionClient::status() const {
 std::string SessionClient::Text(common::v1::LogSource source) const {
   base::MutexLock lock(mutex_);
   return store_.text[source];
+}
+
+std::uint64_t SessionClient::Bytes(common::v1::LogSource source) const {
+  base::MutexLock lock(mutex_);
+  return store_.bytes[source];
+}
+
+std::uint64_t SessionClient::Position(common::v1::LogSource source) const {
+  base::MutexLock lock(mutex_);
+  return store_.positions[source];
+}
+
+std::optional<v1::JobMetrics> SessionClient::metrics() const {
+  base::MutexLock lock(mutex_);
+  return metrics_;
+}
+
+std::optional<v1::SshActivity> SessionClient::activity() const {
+  base::MutexLock lock(mutex_);
+  return activity_;
+}
+
+std::string ServerStore::Digest(common::v1::LogSource source) {
+  return digests[source].FinishHex();
 }
 
 v1::JobSpec MakeJob(const std::vector<std::string>& command) {

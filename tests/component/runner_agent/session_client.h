@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -15,13 +16,23 @@
 #include "dstack/runner/v1/runner_service.grpc.pb.h"
 
 #include "libs/base/mutex.h"
+#include "libs/base/sha256.h"
 
 namespace dstack::runner {
 
 // What the server's side knows of one job over all its sessions: every record it acknowledged.
 struct ServerStore {
+  // Of all bytes so far; starts anew.
+  std::string Digest(common::v1::LogSource source);
+
   std::map<common::v1::LogSource, std::uint64_t> positions;
+  // False for floods: `text` stays empty then, `bytes` and the digest go on.
+  bool keeps_text = true;
   std::map<common::v1::LogSource, std::string> text;
+  std::map<common::v1::LogSource, std::uint64_t> bytes;
+  std::map<common::v1::LogSource, base::Sha256> digests;
+  std::map<common::v1::LogSource, std::uint64_t> last_time;
+  std::uint64_t split_lines = 0;
   std::uint64_t dropped_bytes = 0;
   // Set when a batch did not continue where the one before ended.
   std::string defect;
@@ -33,6 +44,8 @@ class SessionClient {
   struct Settings {
     std::uint64_t epoch = 1;
     bool acknowledges = true;
+    // Takes a message now and then, until ReadFast.
+    bool reads_slowly = false;
   };
 
   // `store` outlives the client; one client at a time uses it. Sends the hello.
@@ -52,6 +65,10 @@ class SessionClient {
   void AckEnd();
   // From now on acknowledges, and all that came before.
   void Acknowledge();
+  void ReadFast() { reads_slowly_ = false; }
+
+  // For everything that is awaited.
+  void SetPatience(std::chrono::seconds patience) { patience_ = patience; }
 
   // Each waits for its thing and fails the test when it does not come.
   v1::JobStatus AwaitState(v1::JobState state);
@@ -65,6 +82,10 @@ class SessionClient {
 
   v1::JobStatus status() const;
   std::string Text(common::v1::LogSource source) const;
+  std::uint64_t Bytes(common::v1::LogSource source) const;
+  std::uint64_t Position(common::v1::LogSource source) const;
+  std::optional<v1::JobMetrics> metrics() const;
+  std::optional<v1::SshActivity> activity() const;
   std::uint64_t metrics_count() const { return metrics_count_; }
 
  private:
@@ -76,6 +97,8 @@ class SessionClient {
   void Await(const std::string& what, const std::function<bool()>& condition) const;
 
   ServerStore& store_;
+  std::atomic<bool> reads_slowly_;
+  std::chrono::seconds patience_{30};
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::RunnerService::Stub> stub_;
   grpc::ClientContext context_;
@@ -90,6 +113,8 @@ class SessionClient {
   std::optional<v1::EndOfLogs> end_ GUARDED_BY(mutex_);
   std::optional<std::vector<std::string>> files_needed_ GUARDED_BY(mutex_);
   std::optional<v1::JobRefused> refused_ GUARDED_BY(mutex_);
+  std::optional<v1::JobMetrics> metrics_ GUARDED_BY(mutex_);
+  std::optional<v1::SshActivity> activity_ GUARDED_BY(mutex_);
   std::optional<grpc::Status> closed_ GUARDED_BY(mutex_);
   std::atomic<std::uint64_t> metrics_count_ = 0;
   std::thread reader_;

@@ -85,8 +85,13 @@ type LogRecord struct {
 	TimeUnixNano uint64 `protobuf:"fixed64,2,opt,name=time_unix_nano,json=timeUnixNano,proto3" json:"time_unix_nano,omitempty"`
 	// Raw bytes of the process, not necessarily UTF-8. Empty in a gap marker.
 	Data []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
-	// Above zero only in a gap marker: so many bytes were dropped here because the spool was full and the job's policy is to drop.
-	DroppedBytes  uint64 `protobuf:"varint,4,opt,name=dropped_bytes,json=droppedBytes,proto3" json:"dropped_bytes,omitempty"`
+	// Above zero only in a gap marker: so many bytes are missing here. They were dropped because the spool was full and the job's policy
+	// is to drop, because the spool's disk stayed full, or they were damaged on the disk. A record that was deleted after the server had
+	// acknowledged it and is asked for again is a marker too; how long it was is not known any more, and the number is 1 then.
+	DroppedBytes uint64 `protobuf:"varint,4,opt,name=dropped_bytes,json=droppedBytes,proto3" json:"dropped_bytes,omitempty"`
+	// The data ends inside a line that is longer than a record, and the next record goes on with it. Set by the runner. Absent in records
+	// of older runners.
+	IsLineSplit   bool `protobuf:"varint,5,opt,name=is_line_split,json=isLineSplit,proto3" json:"is_line_split,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -149,6 +154,13 @@ func (x *LogRecord) GetDroppedBytes() uint64 {
 	return 0
 }
 
+func (x *LogRecord) GetIsLineSplit() bool {
+	if x != nil {
+		return x.IsLineSplit
+	}
+	return false
+}
+
 // Consecutive records of one source.
 type LogBatch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -208,12 +220,13 @@ var File_dstack_common_v1_log_proto protoreflect.FileDescriptor
 
 const file_dstack_common_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x1adstack/common/v1/log.proto\x12\x10dstack.common.v1\"\x86\x01\n" +
+	"\x1adstack/common/v1/log.proto\x12\x10dstack.common.v1\"\xaa\x01\n" +
 	"\tLogRecord\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12$\n" +
 	"\x0etime_unix_nano\x18\x02 \x01(\x06R\ftimeUnixNano\x12\x12\n" +
 	"\x04data\x18\x03 \x01(\fR\x04data\x12#\n" +
-	"\rdropped_bytes\x18\x04 \x01(\x04R\fdroppedBytes\"v\n" +
+	"\rdropped_bytes\x18\x04 \x01(\x04R\fdroppedBytes\x12\"\n" +
+	"\ris_line_split\x18\x05 \x01(\bR\visLineSplit\"v\n" +
 	"\bLogBatch\x123\n" +
 	"\x06source\x18\x01 \x01(\x0e2\x1b.dstack.common.v1.LogSourceR\x06source\x125\n" +
 	"\arecords\x18\x02 \x03(\v2\x1b.dstack.common.v1.LogRecordR\arecords*R\n" +

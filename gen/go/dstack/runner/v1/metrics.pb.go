@@ -11,6 +11,7 @@ package runnerv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -79,7 +80,7 @@ func (x *GpuMetrics) GetUtilizationRatio() float64 {
 	return 0
 }
 
-// One sample of the container's cgroup.
+// One sample of the container's cgroup. Set by the runner, at most once a second.
 type JobMetrics struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// When it was taken.
@@ -90,10 +91,19 @@ type JobMetrics struct {
 	MemoryUsageBytes uint64 `protobuf:"varint,3,opt,name=memory_usage_bytes,json=memoryUsageBytes,proto3" json:"memory_usage_bytes,omitempty"`
 	// Memory without inactive caches, bytes.
 	MemoryWorkingSetBytes uint64 `protobuf:"varint,4,opt,name=memory_working_set_bytes,json=memoryWorkingSetBytes,proto3" json:"memory_working_set_bytes,omitempty"`
-	// Accelerators of the job.
-	Gpus          []*GpuMetrics `protobuf:"bytes,5,rep,name=gpus,proto3" json:"gpus,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Accelerators of the job, in the order of the vendor's tool (nvidia-smi, amd-smi, hl-smi). Empty where that is not in the image or
+	// fails.
+	Gpus []*GpuMetrics `protobuf:"bytes,5,rep,name=gpus,proto3" json:"gpus,omitempty"`
+	// Received over the container's network since its start, bytes. Absent where the job shares the host's network.
+	NetworkReceivedBytes *uint64 `protobuf:"varint,6,opt,name=network_received_bytes,json=networkReceivedBytes,proto3,oneof" json:"network_received_bytes,omitempty"`
+	// Sent over the container's network since its start, bytes. Absent where the job shares the host's network.
+	NetworkSentBytes *uint64 `protobuf:"varint,7,opt,name=network_sent_bytes,json=networkSentBytes,proto3,oneof" json:"network_sent_bytes,omitempty"`
+	// Read from disks since the container's start, bytes. Absent where the kernel does not count it.
+	DiskReadBytes *uint64 `protobuf:"varint,8,opt,name=disk_read_bytes,json=diskReadBytes,proto3,oneof" json:"disk_read_bytes,omitempty"`
+	// Written to disks since the container's start, bytes. Absent where the kernel does not count it.
+	DiskWrittenBytes *uint64 `protobuf:"varint,9,opt,name=disk_written_bytes,json=diskWrittenBytes,proto3,oneof" json:"disk_written_bytes,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *JobMetrics) Reset() {
@@ -161,22 +171,150 @@ func (x *JobMetrics) GetGpus() []*GpuMetrics {
 	return nil
 }
 
+func (x *JobMetrics) GetNetworkReceivedBytes() uint64 {
+	if x != nil && x.NetworkReceivedBytes != nil {
+		return *x.NetworkReceivedBytes
+	}
+	return 0
+}
+
+func (x *JobMetrics) GetNetworkSentBytes() uint64 {
+	if x != nil && x.NetworkSentBytes != nil {
+		return *x.NetworkSentBytes
+	}
+	return 0
+}
+
+func (x *JobMetrics) GetDiskReadBytes() uint64 {
+	if x != nil && x.DiskReadBytes != nil {
+		return *x.DiskReadBytes
+	}
+	return 0
+}
+
+func (x *JobMetrics) GetDiskWrittenBytes() uint64 {
+	if x != nil && x.DiskWrittenBytes != nil {
+		return *x.DiskWrittenBytes
+	}
+	return 0
+}
+
+// Use of the job's sshd, the base of inactivity_duration. Set by the runner: at each change of the number of connections, and every five
+// seconds.
+type SshActivity struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When it was taken.
+	Time *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	// Connections that have been open for at least ten seconds. Shorter ones are looks from outside, not work.
+	OpenConnections uint32 `protobuf:"varint,2,opt,name=open_connections,json=openConnections,proto3" json:"open_connections,omitempty"`
+	// Time since such a connection was open. Zero while one is. Before the first one: since sshd began to listen.
+	Inactive *durationpb.Duration `protobuf:"bytes,3,opt,name=inactive,proto3" json:"inactive,omitempty"`
+	// Received over the connections that are open now, bytes. Absent where the kernel does not tell.
+	ReceivedBytes *uint64 `protobuf:"varint,4,opt,name=received_bytes,json=receivedBytes,proto3,oneof" json:"received_bytes,omitempty"`
+	// Sent over the connections that are open now and acknowledged by the other side, bytes. Absent where the kernel does not tell.
+	SentBytes     *uint64 `protobuf:"varint,5,opt,name=sent_bytes,json=sentBytes,proto3,oneof" json:"sent_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SshActivity) Reset() {
+	*x = SshActivity{}
+	mi := &file_dstack_runner_v1_metrics_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SshActivity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SshActivity) ProtoMessage() {}
+
+func (x *SshActivity) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_runner_v1_metrics_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SshActivity.ProtoReflect.Descriptor instead.
+func (*SshActivity) Descriptor() ([]byte, []int) {
+	return file_dstack_runner_v1_metrics_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SshActivity) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *SshActivity) GetOpenConnections() uint32 {
+	if x != nil {
+		return x.OpenConnections
+	}
+	return 0
+}
+
+func (x *SshActivity) GetInactive() *durationpb.Duration {
+	if x != nil {
+		return x.Inactive
+	}
+	return nil
+}
+
+func (x *SshActivity) GetReceivedBytes() uint64 {
+	if x != nil && x.ReceivedBytes != nil {
+		return *x.ReceivedBytes
+	}
+	return 0
+}
+
+func (x *SshActivity) GetSentBytes() uint64 {
+	if x != nil && x.SentBytes != nil {
+		return *x.SentBytes
+	}
+	return 0
+}
+
 var File_dstack_runner_v1_metrics_proto protoreflect.FileDescriptor
 
 const file_dstack_runner_v1_metrics_proto_rawDesc = "" +
 	"\n" +
-	"\x1edstack/runner/v1/metrics.proto\x12\x10dstack.runner.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"e\n" +
+	"\x1edstack/runner/v1/metrics.proto\x12\x10dstack.runner.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"e\n" +
 	"\n" +
 	"GpuMetrics\x12*\n" +
 	"\x11memory_used_bytes\x18\x01 \x01(\x04R\x0fmemoryUsedBytes\x12+\n" +
-	"\x11utilization_ratio\x18\x02 \x01(\x01R\x10utilizationRatio\"\xff\x01\n" +
+	"\x11utilization_ratio\x18\x02 \x01(\x01R\x10utilizationRatio\"\xaa\x04\n" +
 	"\n" +
 	"JobMetrics\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12(\n" +
 	"\x10cpu_usage_micros\x18\x02 \x01(\x04R\x0ecpuUsageMicros\x12,\n" +
 	"\x12memory_usage_bytes\x18\x03 \x01(\x04R\x10memoryUsageBytes\x127\n" +
 	"\x18memory_working_set_bytes\x18\x04 \x01(\x04R\x15memoryWorkingSetBytes\x120\n" +
-	"\x04gpus\x18\x05 \x03(\v2\x1c.dstack.runner.v1.GpuMetricsR\x04gpusB\xb9\x01\n" +
+	"\x04gpus\x18\x05 \x03(\v2\x1c.dstack.runner.v1.GpuMetricsR\x04gpus\x129\n" +
+	"\x16network_received_bytes\x18\x06 \x01(\x04H\x00R\x14networkReceivedBytes\x88\x01\x01\x121\n" +
+	"\x12network_sent_bytes\x18\a \x01(\x04H\x01R\x10networkSentBytes\x88\x01\x01\x12+\n" +
+	"\x0fdisk_read_bytes\x18\b \x01(\x04H\x02R\rdiskReadBytes\x88\x01\x01\x121\n" +
+	"\x12disk_written_bytes\x18\t \x01(\x04H\x03R\x10diskWrittenBytes\x88\x01\x01B\x19\n" +
+	"\x17_network_received_bytesB\x15\n" +
+	"\x13_network_sent_bytesB\x12\n" +
+	"\x10_disk_read_bytesB\x15\n" +
+	"\x13_disk_written_bytes\"\x91\x02\n" +
+	"\vSshActivity\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12)\n" +
+	"\x10open_connections\x18\x02 \x01(\rR\x0fopenConnections\x125\n" +
+	"\binactive\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\binactive\x12*\n" +
+	"\x0ereceived_bytes\x18\x04 \x01(\x04H\x00R\rreceivedBytes\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"sent_bytes\x18\x05 \x01(\x04H\x01R\tsentBytes\x88\x01\x01B\x11\n" +
+	"\x0f_received_bytesB\r\n" +
+	"\v_sent_bytesB\xb9\x01\n" +
 	"\x14com.dstack.runner.v1B\fMetricsProtoP\x01Z1dstack.ai/dstack/gen/go/dstack/runner/v1;runnerv1\xa2\x02\x03DRX\xaa\x02\x10Dstack.Runner.V1\xca\x02\x10Dstack\\Runner\\V1\xe2\x02\x1cDstack\\Runner\\V1\\GPBMetadata\xea\x02\x12Dstack::Runner::V1b\x06proto3"
 
 var (
@@ -191,20 +329,24 @@ func file_dstack_runner_v1_metrics_proto_rawDescGZIP() []byte {
 	return file_dstack_runner_v1_metrics_proto_rawDescData
 }
 
-var file_dstack_runner_v1_metrics_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_dstack_runner_v1_metrics_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_dstack_runner_v1_metrics_proto_goTypes = []any{
 	(*GpuMetrics)(nil),            // 0: dstack.runner.v1.GpuMetrics
 	(*JobMetrics)(nil),            // 1: dstack.runner.v1.JobMetrics
-	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(*SshActivity)(nil),           // 2: dstack.runner.v1.SshActivity
+	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 4: google.protobuf.Duration
 }
 var file_dstack_runner_v1_metrics_proto_depIdxs = []int32{
-	2, // 0: dstack.runner.v1.JobMetrics.time:type_name -> google.protobuf.Timestamp
+	3, // 0: dstack.runner.v1.JobMetrics.time:type_name -> google.protobuf.Timestamp
 	0, // 1: dstack.runner.v1.JobMetrics.gpus:type_name -> dstack.runner.v1.GpuMetrics
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	3, // 2: dstack.runner.v1.SshActivity.time:type_name -> google.protobuf.Timestamp
+	4, // 3: dstack.runner.v1.SshActivity.inactive:type_name -> google.protobuf.Duration
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_dstack_runner_v1_metrics_proto_init() }
@@ -212,13 +354,15 @@ func file_dstack_runner_v1_metrics_proto_init() {
 	if File_dstack_runner_v1_metrics_proto != nil {
 		return
 	}
+	file_dstack_runner_v1_metrics_proto_msgTypes[1].OneofWrappers = []any{}
+	file_dstack_runner_v1_metrics_proto_msgTypes[2].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dstack_runner_v1_metrics_proto_rawDesc), len(file_dstack_runner_v1_metrics_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

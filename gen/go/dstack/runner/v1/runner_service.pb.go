@@ -618,6 +618,7 @@ type SessionResponse struct {
 	//	*SessionResponse_Metrics
 	//	*SessionResponse_FilesNeeded
 	//	*SessionResponse_JobRefused
+	//	*SessionResponse_SshActivity
 	Message       isSessionResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -730,6 +731,15 @@ func (x *SessionResponse) GetJobRefused() *JobRefused {
 	return nil
 }
 
+func (x *SessionResponse) GetSshActivity() *SshActivity {
+	if x != nil {
+		if x, ok := x.Message.(*SessionResponse_SshActivity); ok {
+			return x.SshActivity
+		}
+	}
+	return nil
+}
+
 type isSessionResponse_Message interface {
 	isSessionResponse_Message()
 }
@@ -769,6 +779,11 @@ type SessionResponse_JobRefused struct {
 	JobRefused *JobRefused `protobuf:"bytes,8,opt,name=job_refused,json=jobRefused,proto3,oneof"`
 }
 
+type SessionResponse_SshActivity struct {
+	// Use of the job's sshd.
+	SshActivity *SshActivity `protobuf:"bytes,9,opt,name=ssh_activity,json=sshActivity,proto3,oneof"`
+}
+
 func (*SessionResponse_Hello) isSessionResponse_Message() {}
 
 func (*SessionResponse_JobStatus) isSessionResponse_Message() {}
@@ -782,6 +797,8 @@ func (*SessionResponse_Metrics) isSessionResponse_Message() {}
 func (*SessionResponse_FilesNeeded) isSessionResponse_Message() {}
 
 func (*SessionResponse_JobRefused) isSessionResponse_Message() {}
+
+func (*SessionResponse_SshActivity) isSessionResponse_Message() {}
 
 // Answer to RunnerServerHello.
 type RunnerHello struct {
@@ -1314,7 +1331,7 @@ const file_dstack_runner_v1_runner_service_proto_rawDesc = "" +
 	"\x05grace\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05grace\"K\n" +
 	"\x0eAckLogsCommand\x129\n" +
 	"\bposition\x18\x01 \x01(\v2\x1d.dstack.runner.v1.LogPositionR\bposition\"\x0f\n" +
-	"\rAckEndCommand\"\xe6\x03\n" +
+	"\rAckEndCommand\"\xaa\x04\n" +
 	"\x0fSessionResponse\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x125\n" +
 	"\x05hello\x18\x02 \x01(\v2\x1d.dstack.runner.v1.RunnerHelloH\x00R\x05hello\x12<\n" +
@@ -1325,7 +1342,8 @@ const file_dstack_runner_v1_runner_service_proto_rawDesc = "" +
 	"\ametrics\x18\x06 \x01(\v2\x1c.dstack.runner.v1.JobMetricsH\x00R\ametrics\x12B\n" +
 	"\ffiles_needed\x18\a \x01(\v2\x1d.dstack.runner.v1.FilesNeededH\x00R\vfilesNeeded\x12?\n" +
 	"\vjob_refused\x18\b \x01(\v2\x1c.dstack.runner.v1.JobRefusedH\x00R\n" +
-	"jobRefusedB\t\n" +
+	"jobRefused\x12B\n" +
+	"\fssh_activity\x18\t \x01(\v2\x1d.dstack.runner.v1.SshActivityH\x00R\vsshActivityB\t\n" +
 	"\amessage\"\x9b\x01\n" +
 	"\vRunnerHello\x12)\n" +
 	"\x10protocol_version\x18\x01 \x01(\rR\x0fprotocolVersion\x12%\n" +
@@ -1403,6 +1421,7 @@ var file_dstack_runner_v1_runner_service_proto_goTypes = []any{
 	(*JobStatus)(nil),           // 23: dstack.runner.v1.JobStatus
 	(*v1.LogBatch)(nil),         // 24: dstack.common.v1.LogBatch
 	(*JobMetrics)(nil),          // 25: dstack.runner.v1.JobMetrics
+	(*SshActivity)(nil),         // 26: dstack.runner.v1.SshActivity
 }
 var file_dstack_runner_v1_runner_service_proto_depIdxs = []int32{
 	1,  // 0: dstack.runner.v1.SessionRequest.hello:type_name -> dstack.runner.v1.RunnerServerHello
@@ -1424,28 +1443,29 @@ var file_dstack_runner_v1_runner_service_proto_depIdxs = []int32{
 	25, // 16: dstack.runner.v1.SessionResponse.metrics:type_name -> dstack.runner.v1.JobMetrics
 	12, // 17: dstack.runner.v1.SessionResponse.files_needed:type_name -> dstack.runner.v1.FilesNeeded
 	13, // 18: dstack.runner.v1.SessionResponse.job_refused:type_name -> dstack.runner.v1.JobRefused
-	23, // 19: dstack.runner.v1.RunnerHello.job_status:type_name -> dstack.runner.v1.JobStatus
-	2,  // 20: dstack.runner.v1.EndOfLogs.last:type_name -> dstack.runner.v1.LogPosition
-	23, // 21: dstack.runner.v1.GetJobResponse.job_status:type_name -> dstack.runner.v1.JobStatus
-	2,  // 22: dstack.runner.v1.GetJobResponse.written:type_name -> dstack.runner.v1.LogPosition
-	2,  // 23: dstack.runner.v1.GetJobResponse.acknowledged:type_name -> dstack.runner.v1.LogPosition
-	20, // 24: dstack.runner.v1.TailLogsRequest.source:type_name -> dstack.common.v1.LogSource
-	24, // 25: dstack.runner.v1.TailLogsResponse.batch:type_name -> dstack.common.v1.LogBatch
-	22, // 26: dstack.runner.v1.StopJobRequest.grace:type_name -> google.protobuf.Duration
-	23, // 27: dstack.runner.v1.StopJobResponse.job_status:type_name -> dstack.runner.v1.JobStatus
-	0,  // 28: dstack.runner.v1.RunnerService.Session:input_type -> dstack.runner.v1.SessionRequest
-	14, // 29: dstack.runner.v1.RunnerService.GetJob:input_type -> dstack.runner.v1.GetJobRequest
-	16, // 30: dstack.runner.v1.RunnerService.TailLogs:input_type -> dstack.runner.v1.TailLogsRequest
-	18, // 31: dstack.runner.v1.RunnerService.StopJob:input_type -> dstack.runner.v1.StopJobRequest
-	9,  // 32: dstack.runner.v1.RunnerService.Session:output_type -> dstack.runner.v1.SessionResponse
-	15, // 33: dstack.runner.v1.RunnerService.GetJob:output_type -> dstack.runner.v1.GetJobResponse
-	17, // 34: dstack.runner.v1.RunnerService.TailLogs:output_type -> dstack.runner.v1.TailLogsResponse
-	19, // 35: dstack.runner.v1.RunnerService.StopJob:output_type -> dstack.runner.v1.StopJobResponse
-	32, // [32:36] is the sub-list for method output_type
-	28, // [28:32] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	26, // 19: dstack.runner.v1.SessionResponse.ssh_activity:type_name -> dstack.runner.v1.SshActivity
+	23, // 20: dstack.runner.v1.RunnerHello.job_status:type_name -> dstack.runner.v1.JobStatus
+	2,  // 21: dstack.runner.v1.EndOfLogs.last:type_name -> dstack.runner.v1.LogPosition
+	23, // 22: dstack.runner.v1.GetJobResponse.job_status:type_name -> dstack.runner.v1.JobStatus
+	2,  // 23: dstack.runner.v1.GetJobResponse.written:type_name -> dstack.runner.v1.LogPosition
+	2,  // 24: dstack.runner.v1.GetJobResponse.acknowledged:type_name -> dstack.runner.v1.LogPosition
+	20, // 25: dstack.runner.v1.TailLogsRequest.source:type_name -> dstack.common.v1.LogSource
+	24, // 26: dstack.runner.v1.TailLogsResponse.batch:type_name -> dstack.common.v1.LogBatch
+	22, // 27: dstack.runner.v1.StopJobRequest.grace:type_name -> google.protobuf.Duration
+	23, // 28: dstack.runner.v1.StopJobResponse.job_status:type_name -> dstack.runner.v1.JobStatus
+	0,  // 29: dstack.runner.v1.RunnerService.Session:input_type -> dstack.runner.v1.SessionRequest
+	14, // 30: dstack.runner.v1.RunnerService.GetJob:input_type -> dstack.runner.v1.GetJobRequest
+	16, // 31: dstack.runner.v1.RunnerService.TailLogs:input_type -> dstack.runner.v1.TailLogsRequest
+	18, // 32: dstack.runner.v1.RunnerService.StopJob:input_type -> dstack.runner.v1.StopJobRequest
+	9,  // 33: dstack.runner.v1.RunnerService.Session:output_type -> dstack.runner.v1.SessionResponse
+	15, // 34: dstack.runner.v1.RunnerService.GetJob:output_type -> dstack.runner.v1.GetJobResponse
+	17, // 35: dstack.runner.v1.RunnerService.TailLogs:output_type -> dstack.runner.v1.TailLogsResponse
+	19, // 36: dstack.runner.v1.RunnerService.StopJob:output_type -> dstack.runner.v1.StopJobResponse
+	33, // [33:37] is the sub-list for method output_type
+	29, // [29:33] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_dstack_runner_v1_runner_service_proto_init() }
@@ -1472,6 +1492,7 @@ func file_dstack_runner_v1_runner_service_proto_init() {
 		(*SessionResponse_Metrics)(nil),
 		(*SessionResponse_FilesNeeded)(nil),
 		(*SessionResponse_JobRefused)(nil),
+		(*SessionResponse_SshActivity)(nil),
 	}
 	file_dstack_runner_v1_runner_service_proto_msgTypes[18].OneofWrappers = []any{}
 	type x struct{}

@@ -13,7 +13,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x64stack/common/v1/log.proto\x12\x10\x64stack.common.v1\"\x86\x01\n\tLogRecord\x12\x1a\n\x08sequence\x18\x01 \x01(\x04R\x08sequence\x12$\n\x0etime_unix_nano\x18\x02 \x01(\x06R\x0ctimeUnixNano\x12\x12\n\x04\x64\x61ta\x18\x03 \x01(\x0cR\x04\x64\x61ta\x12#\n\rdropped_bytes\x18\x04 \x01(\x04R\x0c\x64roppedBytes\"v\n\x08LogBatch\x12\x33\n\x06source\x18\x01 \x01(\x0e\x32\x1b.dstack.common.v1.LogSourceR\x06source\x12\x35\n\x07records\x18\x02 \x03(\x0b\x32\x1b.dstack.common.v1.LogRecordR\x07records*R\n\tLogSource\x12\x1a\n\x16LOG_SOURCE_UNSPECIFIED\x10\x00\x12\x12\n\x0eLOG_SOURCE_JOB\x10\x01\x12\x15\n\x11LOG_SOURCE_RUNNER\x10\x02\x42\xb5\x01\n\x14\x63om.dstack.common.v1B\x08LogProtoP\x01Z1dstack.ai/dstack/gen/go/dstack/common/v1;commonv1\xa2\x02\x03\x44\x43X\xaa\x02\x10\x44stack.Common.V1\xca\x02\x10\x44stack\\Common\\V1\xe2\x02\x1c\x44stack\\Common\\V1\\GPBMetadata\xea\x02\x12\x44stack::Common::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x64stack/common/v1/log.proto\x12\x10\x64stack.common.v1\"\xaa\x01\n\tLogRecord\x12\x1a\n\x08sequence\x18\x01 \x01(\x04R\x08sequence\x12$\n\x0etime_unix_nano\x18\x02 \x01(\x06R\x0ctimeUnixNano\x12\x12\n\x04\x64\x61ta\x18\x03 \x01(\x0cR\x04\x64\x61ta\x12#\n\rdropped_bytes\x18\x04 \x01(\x04R\x0c\x64roppedBytes\x12\"\n\ris_line_split\x18\x05 \x01(\x08R\x0bisLineSplit\"v\n\x08LogBatch\x12\x33\n\x06source\x18\x01 \x01(\x0e\x32\x1b.dstack.common.v1.LogSourceR\x06source\x12\x35\n\x07records\x18\x02 \x03(\x0b\x32\x1b.dstack.common.v1.LogRecordR\x07records*R\n\tLogSource\x12\x1a\n\x16LOG_SOURCE_UNSPECIFIED\x10\x00\x12\x12\n\x0eLOG_SOURCE_JOB\x10\x01\x12\x15\n\x11LOG_SOURCE_RUNNER\x10\x02\x42\xb5\x01\n\x14\x63om.dstack.common.v1B\x08LogProtoP\x01Z1dstack.ai/dstack/gen/go/dstack/common/v1;commonv1\xa2\x02\x03\x44\x43X\xaa\x02\x10\x44stack.Common.V1\xca\x02\x10\x44stack\\Common\\V1\xe2\x02\x1c\x44stack\\Common\\V1\\GPBMetadata\xea\x02\x12\x44stack::Common::V1b\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dstack.common.v1.log_pb2', globals())
@@ -21,10 +21,10 @@ if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
   DESCRIPTOR._serialized_options = b'\n\024com.dstack.common.v1B\010LogProtoP\001Z1dstack.ai/dstack/gen/go/dstack/common/v1;commonv1\242\002\003DCX\252\002\020Dstack.Common.V1\312\002\020Dstack\\Common\\V1\342\002\034Dstack\\Common\\V1\\GPBMetadata\352\002\022Dstack::Common::V1'
-  _LOGSOURCE._serialized_start=305
-  _LOGSOURCE._serialized_end=387
+  _LOGSOURCE._serialized_start=341
+  _LOGSOURCE._serialized_end=423
   _LOGRECORD._serialized_start=49
-  _LOGRECORD._serialized_end=183
-  _LOGBATCH._serialized_start=185
-  _LOGBATCH._serialized_end=303
+  _LOGRECORD._serialized_end=219
+  _LOGBATCH._serialized_start=221
+  _LOGBATCH._serialized_end=339
 # @@protoc_insertion_point(module_scope)

@@ -11,10 +11,11 @@ from google.protobuf import symbol_database as _symbol_database
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x64stack/runner/v1/metrics.proto\x12\x10\x64stack.runner.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"e\n\nGpuMetrics\x12*\n\x11memory_used_bytes\x18\x01 \x01(\x04R\x0fmemoryUsedBytes\x12+\n\x11utilization_ratio\x18\x02 \x01(\x01R\x10utilizationRatio\"\xff\x01\n\nJobMetrics\x12.\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\x12(\n\x10\x63pu_usage_micros\x18\x02 \x01(\x04R\x0e\x63puUsageMicros\x12,\n\x12memory_usage_bytes\x18\x03 \x01(\x04R\x10memoryUsageBytes\x12\x37\n\x18memory_working_set_bytes\x18\x04 \x01(\x04R\x15memoryWorkingSetBytes\x12\x30\n\x04gpus\x18\x05 \x03(\x0b\x32\x1c.dstack.runner.v1.GpuMetricsR\x04gpusB\xb9\x01\n\x14\x63om.dstack.runner.v1B\x0cMetricsProtoP\x01Z1dstack.ai/dstack/gen/go/dstack/runner/v1;runnerv1\xa2\x02\x03\x44RX\xaa\x02\x10\x44stack.Runner.V1\xca\x02\x10\x44stack\\Runner\\V1\xe2\x02\x1c\x44stack\\Runner\\V1\\GPBMetadata\xea\x02\x12\x44stack::Runner::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x64stack/runner/v1/metrics.proto\x12\x10\x64stack.runner.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"e\n\nGpuMetrics\x12*\n\x11memory_used_bytes\x18\x01 \x01(\x04R\x0fmemoryUsedBytes\x12+\n\x11utilization_ratio\x18\x02 \x01(\x01R\x10utilizationRatio\"\xaa\x04\n\nJobMetrics\x12.\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\x12(\n\x10\x63pu_usage_micros\x18\x02 \x01(\x04R\x0e\x63puUsageMicros\x12,\n\x12memory_usage_bytes\x18\x03 \x01(\x04R\x10memoryUsageBytes\x12\x37\n\x18memory_working_set_bytes\x18\x04 \x01(\x04R\x15memoryWorkingSetBytes\x12\x30\n\x04gpus\x18\x05 \x03(\x0b\x32\x1c.dstack.runner.v1.GpuMetricsR\x04gpus\x12\x39\n\x16network_received_bytes\x18\x06 \x01(\x04H\x00R\x14networkReceivedBytes\x88\x01\x01\x12\x31\n\x12network_sent_bytes\x18\x07 \x01(\x04H\x01R\x10networkSentBytes\x88\x01\x01\x12+\n\x0f\x64isk_read_bytes\x18\x08 \x01(\x04H\x02R\rdiskReadBytes\x88\x01\x01\x12\x31\n\x12\x64isk_written_bytes\x18\t \x01(\x04H\x03R\x10\x64iskWrittenBytes\x88\x01\x01\x42\x19\n\x17_network_received_bytesB\x15\n\x13_network_sent_bytesB\x12\n\x10_disk_read_bytesB\x15\n\x13_disk_written_bytes\"\x91\x02\n\x0bSshActivity\x12.\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x04time\x12)\n\x10open_connections\x18\x02 \x01(\rR\x0fopenConnections\x12\x35\n\x08inactive\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x08inactive\x12*\n\x0ereceived_bytes\x18\x04 \x01(\x04H\x00R\rreceivedBytes\x88\x01\x01\x12\"\n\nsent_bytes\x18\x05 \x01(\x04H\x01R\tsentBytes\x88\x01\x01\x42\x11\n\x0f_received_bytesB\r\n\x0b_sent_bytesB\xb9\x01\n\x14\x63om.dstack.runner.v1B\x0cMetricsProtoP\x01Z1dstack.ai/dstack/gen/go/dstack/runner/v1;runnerv1\xa2\x02\x03\x44RX\xaa\x02\x10\x44stack.Runner.V1\xca\x02\x10\x44stack\\Runner\\V1\xe2\x02\x1c\x44stack\\Runner\\V1\\GPBMetadata\xea\x02\x12\x44stack::Runner::V1b\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dstack.runner.v1.metrics_pb2', globals())
@@ -22,8 +23,10 @@ if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
   DESCRIPTOR._serialized_options = b'\n\024com.dstack.runner.v1B\014MetricsProtoP\001Z1dstack.ai/dstack/gen/go/dstack/runner/v1;runnerv1\242\002\003DRX\252\002\020Dstack.Runner.V1\312\002\020Dstack\\Runner\\V1\342\002\034Dstack\\Runner\\V1\\GPBMetadata\352\002\022Dstack::Runner::V1'
-  _GPUMETRICS._serialized_start=85
-  _GPUMETRICS._serialized_end=186
-  _JOBMETRICS._serialized_start=189
-  _JOBMETRICS._serialized_end=444
+  _GPUMETRICS._serialized_start=117
+  _GPUMETRICS._serialized_end=218
+  _JOBMETRICS._serialized_start=221
+  _JOBMETRICS._serialized_end=775
+  _SSHACTIVITY._serialized_start=778
+  _SSHACTIVITY._serialized_end=1051
 # @@protoc_insertion_point(module_scope)

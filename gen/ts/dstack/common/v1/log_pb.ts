@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file dstack/common/v1/log.proto.
  */
 export const file_dstack_common_v1_log: GenFile = /*@__PURE__*/
-  fileDesc("Chpkc3RhY2svY29tbW9uL3YxL2xvZy5wcm90bxIQZHN0YWNrLmNvbW1vbi52MSJaCglMb2dSZWNvcmQSEAoIc2VxdWVuY2UYASABKAQSFgoOdGltZV91bml4X25hbm8YAiABKAYSDAoEZGF0YRgDIAEoDBIVCg1kcm9wcGVkX2J5dGVzGAQgASgEImUKCExvZ0JhdGNoEisKBnNvdXJjZRgBIAEoDjIbLmRzdGFjay5jb21tb24udjEuTG9nU291cmNlEiwKB3JlY29yZHMYAiADKAsyGy5kc3RhY2suY29tbW9uLnYxLkxvZ1JlY29yZCpSCglMb2dTb3VyY2USGgoWTE9HX1NPVVJDRV9VTlNQRUNJRklFRBAAEhIKDkxPR19TT1VSQ0VfSk9CEAESFQoRTE9HX1NPVVJDRV9SVU5ORVIQAkK1AQoUY29tLmRzdGFjay5jb21tb24udjFCCExvZ1Byb3RvUAFaMWRzdGFjay5haS9kc3RhY2svZ2VuL2dvL2RzdGFjay9jb21tb24vdjE7Y29tbW9udjGiAgNEQ1iqAhBEc3RhY2suQ29tbW9uLlYxygIQRHN0YWNrXENvbW1vblxWMeICHERzdGFja1xDb21tb25cVjFcR1BCTWV0YWRhdGHqAhJEc3RhY2s6OkNvbW1vbjo6VjFiBnByb3RvMw");
+  fileDesc("Chpkc3RhY2svY29tbW9uL3YxL2xvZy5wcm90bxIQZHN0YWNrLmNvbW1vbi52MSJxCglMb2dSZWNvcmQSEAoIc2VxdWVuY2UYASABKAQSFgoOdGltZV91bml4X25hbm8YAiABKAYSDAoEZGF0YRgDIAEoDBIVCg1kcm9wcGVkX2J5dGVzGAQgASgEEhUKDWlzX2xpbmVfc3BsaXQYBSABKAgiZQoITG9nQmF0Y2gSKwoGc291cmNlGAEgASgOMhsuZHN0YWNrLmNvbW1vbi52MS5Mb2dTb3VyY2USLAoHcmVjb3JkcxgCIAMoCzIbLmRzdGFjay5jb21tb24udjEuTG9nUmVjb3JkKlIKCUxvZ1NvdXJjZRIaChZMT0dfU09VUkNFX1VOU1BFQ0lGSUVEEAASEgoOTE9HX1NPVVJDRV9KT0IQARIVChFMT0dfU09VUkNFX1JVTk5FUhACQrUBChRjb20uZHN0YWNrLmNvbW1vbi52MUIITG9nUHJvdG9QAVoxZHN0YWNrLmFpL2RzdGFjay9nZW4vZ28vZHN0YWNrL2NvbW1vbi92MTtjb21tb252MaICA0RDWKoCEERzdGFjay5Db21tb24uVjHKAhBEc3RhY2tcQ29tbW9uXFYx4gIcRHN0YWNrXENvbW1vblxWMVxHUEJNZXRhZGF0YeoCEkRzdGFjazo6Q29tbW9uOjpWMWIGcHJvdG8z");
 
 /**
  * One piece of output. A record is what one read of the terminal gave (at most 32 KiB); it may hold several lines or a part of one.
@@ -42,11 +42,21 @@ export type LogRecord = Message<"dstack.common.v1.LogRecord"> & {
   data: Uint8Array;
 
   /**
-   * Above zero only in a gap marker: so many bytes were dropped here because the spool was full and the job's policy is to drop.
+   * Above zero only in a gap marker: so many bytes are missing here. They were dropped because the spool was full and the job's policy
+   * is to drop, because the spool's disk stayed full, or they were damaged on the disk. A record that was deleted after the server had
+   * acknowledged it and is asked for again is a marker too; how long it was is not known any more, and the number is 1 then.
    *
    * @generated from field: uint64 dropped_bytes = 4;
    */
   droppedBytes: bigint;
+
+  /**
+   * The data ends inside a line that is longer than a record, and the next record goes on with it. Set by the runner. Absent in records
+   * of older runners.
+   *
+   * @generated from field: bool is_line_split = 5;
+   */
+  isLineSplit: boolean;
 };
 
 /**

@@ -6,15 +6,15 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file dstack/runner/v1/metrics.proto.
  */
 export const file_dstack_runner_v1_metrics: GenFile = /*@__PURE__*/
-  fileDesc("Ch5kc3RhY2svcnVubmVyL3YxL21ldHJpY3MucHJvdG8SEGRzdGFjay5ydW5uZXIudjEiQgoKR3B1TWV0cmljcxIZChFtZW1vcnlfdXNlZF9ieXRlcxgBIAEoBBIZChF1dGlsaXphdGlvbl9yYXRpbxgCIAEoASK6AQoKSm9iTWV0cmljcxIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIYChBjcHVfdXNhZ2VfbWljcm9zGAIgASgEEhoKEm1lbW9yeV91c2FnZV9ieXRlcxgDIAEoBBIgChhtZW1vcnlfd29ya2luZ19zZXRfYnl0ZXMYBCABKAQSKgoEZ3B1cxgFIAMoCzIcLmRzdGFjay5ydW5uZXIudjEuR3B1TWV0cmljc0K5AQoUY29tLmRzdGFjay5ydW5uZXIudjFCDE1ldHJpY3NQcm90b1ABWjFkc3RhY2suYWkvZHN0YWNrL2dlbi9nby9kc3RhY2svcnVubmVyL3YxO3J1bm5lcnYxogIDRFJYqgIQRHN0YWNrLlJ1bm5lci5WMcoCEERzdGFja1xSdW5uZXJcVjHiAhxEc3RhY2tcUnVubmVyXFYxXEdQQk1ldGFkYXRh6gISRHN0YWNrOjpSdW5uZXI6OlYxYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("Ch5kc3RhY2svcnVubmVyL3YxL21ldHJpY3MucHJvdG8SEGRzdGFjay5ydW5uZXIudjEiQgoKR3B1TWV0cmljcxIZChFtZW1vcnlfdXNlZF9ieXRlcxgBIAEoBBIZChF1dGlsaXphdGlvbl9yYXRpbxgCIAEoASKcAwoKSm9iTWV0cmljcxIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIYChBjcHVfdXNhZ2VfbWljcm9zGAIgASgEEhoKEm1lbW9yeV91c2FnZV9ieXRlcxgDIAEoBBIgChhtZW1vcnlfd29ya2luZ19zZXRfYnl0ZXMYBCABKAQSKgoEZ3B1cxgFIAMoCzIcLmRzdGFjay5ydW5uZXIudjEuR3B1TWV0cmljcxIjChZuZXR3b3JrX3JlY2VpdmVkX2J5dGVzGAYgASgESACIAQESHwoSbmV0d29ya19zZW50X2J5dGVzGAcgASgESAGIAQESHAoPZGlza19yZWFkX2J5dGVzGAggASgESAKIAQESHwoSZGlza193cml0dGVuX2J5dGVzGAkgASgESAOIAQFCGQoXX25ldHdvcmtfcmVjZWl2ZWRfYnl0ZXNCFQoTX25ldHdvcmtfc2VudF9ieXRlc0ISChBfZGlza19yZWFkX2J5dGVzQhUKE19kaXNrX3dyaXR0ZW5fYnl0ZXMi1gEKC1NzaEFjdGl2aXR5EigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhgKEG9wZW5fY29ubmVjdGlvbnMYAiABKA0SKwoIaW5hY3RpdmUYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SGwoOcmVjZWl2ZWRfYnl0ZXMYBCABKARIAIgBARIXCgpzZW50X2J5dGVzGAUgASgESAGIAQFCEQoPX3JlY2VpdmVkX2J5dGVzQg0KC19zZW50X2J5dGVzQrkBChRjb20uZHN0YWNrLnJ1bm5lci52MUIMTWV0cmljc1Byb3RvUAFaMWRzdGFjay5haS9kc3RhY2svZ2VuL2dvL2RzdGFjay9ydW5uZXIvdjE7cnVubmVydjGiAgNEUliqAhBEc3RhY2suUnVubmVyLlYxygIQRHN0YWNrXFJ1bm5lclxWMeICHERzdGFja1xSdW5uZXJcVjFcR1BCTWV0YWRhdGHqAhJEc3RhY2s6OlJ1bm5lcjo6VjFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Use of one accelerator.
@@ -45,7 +45,7 @@ export const GpuMetricsSchema: GenMessage<GpuMetrics> = /*@__PURE__*/
   messageDesc(file_dstack_runner_v1_metrics, 0);
 
 /**
- * One sample of the container's cgroup.
+ * One sample of the container's cgroup. Set by the runner, at most once a second.
  *
  * @generated from message dstack.runner.v1.JobMetrics
  */
@@ -79,11 +79,40 @@ export type JobMetrics = Message<"dstack.runner.v1.JobMetrics"> & {
   memoryWorkingSetBytes: bigint;
 
   /**
-   * Accelerators of the job.
+   * Accelerators of the job, in the order of the vendor's tool (nvidia-smi, amd-smi, hl-smi). Empty where that is not in the image or
+   * fails.
    *
    * @generated from field: repeated dstack.runner.v1.GpuMetrics gpus = 5;
    */
   gpus: GpuMetrics[];
+
+  /**
+   * Received over the container's network since its start, bytes. Absent where the job shares the host's network.
+   *
+   * @generated from field: optional uint64 network_received_bytes = 6;
+   */
+  networkReceivedBytes?: bigint | undefined;
+
+  /**
+   * Sent over the container's network since its start, bytes. Absent where the job shares the host's network.
+   *
+   * @generated from field: optional uint64 network_sent_bytes = 7;
+   */
+  networkSentBytes?: bigint | undefined;
+
+  /**
+   * Read from disks since the container's start, bytes. Absent where the kernel does not count it.
+   *
+   * @generated from field: optional uint64 disk_read_bytes = 8;
+   */
+  diskReadBytes?: bigint | undefined;
+
+  /**
+   * Written to disks since the container's start, bytes. Absent where the kernel does not count it.
+   *
+   * @generated from field: optional uint64 disk_written_bytes = 9;
+   */
+  diskWrittenBytes?: bigint | undefined;
 };
 
 /**
@@ -92,4 +121,54 @@ export type JobMetrics = Message<"dstack.runner.v1.JobMetrics"> & {
  */
 export const JobMetricsSchema: GenMessage<JobMetrics> = /*@__PURE__*/
   messageDesc(file_dstack_runner_v1_metrics, 1);
+
+/**
+ * Use of the job's sshd, the base of inactivity_duration. Set by the runner: at each change of the number of connections, and every five
+ * seconds.
+ *
+ * @generated from message dstack.runner.v1.SshActivity
+ */
+export type SshActivity = Message<"dstack.runner.v1.SshActivity"> & {
+  /**
+   * When it was taken.
+   *
+   * @generated from field: google.protobuf.Timestamp time = 1;
+   */
+  time?: Timestamp | undefined;
+
+  /**
+   * Connections that have been open for at least ten seconds. Shorter ones are looks from outside, not work.
+   *
+   * @generated from field: uint32 open_connections = 2;
+   */
+  openConnections: number;
+
+  /**
+   * Time since such a connection was open. Zero while one is. Before the first one: since sshd began to listen.
+   *
+   * @generated from field: google.protobuf.Duration inactive = 3;
+   */
+  inactive?: Duration | undefined;
+
+  /**
+   * Received over the connections that are open now, bytes. Absent where the kernel does not tell.
+   *
+   * @generated from field: optional uint64 received_bytes = 4;
+   */
+  receivedBytes?: bigint | undefined;
+
+  /**
+   * Sent over the connections that are open now and acknowledged by the other side, bytes. Absent where the kernel does not tell.
+   *
+   * @generated from field: optional uint64 sent_bytes = 5;
+   */
+  sentBytes?: bigint | undefined;
+};
+
+/**
+ * Describes the message dstack.runner.v1.SshActivity.
+ * Use `create(SshActivitySchema)` to create a new message.
+ */
+export const SshActivitySchema: GenMessage<SshActivity> = /*@__PURE__*/
+  messageDesc(file_dstack_runner_v1_metrics, 2);
 

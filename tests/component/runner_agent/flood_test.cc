@@ -1,0 +1,220 @@
+// Logs that are meant to break something: every case ends with the bytes that were written, or with
+// a gap of the stated length, and within a bound of memory.
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include <catch2/catch.hpp>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include "libs/base/file.h"
+#include "libs/base/sha256.h"
+#include "libs/testing/await.h"
+#include "tests/component/runner_agent/fixture.h"
+
+namespace dstack::runner {
+namespace {
+
+using common::v1::LOG_SOURCE_JOB;
+using common::v1::LOG_SOURCE_RUNNER;
+using namespace std::chrono_literals;
+
+// Resident memory that a flood may cost, KiB. Both programs are built without optimization here.
+constexpr long kServeLimitKib = 60'000;
+constexpr long kSuperviseLimitKib = 40'000;
+
+void CheckMemory(const Fixture& f) {
+  CHECK(PeakKib(f.runner.ServePid()) < kServeLimitKib);
+  CHECK(PeakKib(f.runner.supervisor_pid()) < kSuperviseLimitKib);
+}
+
+std::string Digest(const std::string& bytes) { return base::Sha256Hex(bytes); }
+
+// What the script writes when it is run by hand.
+std::string OutputOf(const std::string& script) {
+  process::Options options;
+  options.output_limit_bytes = 1 << 30;
+  auto result = process::Run({"/bin/sh", "-c", script}, 300s, options);
+  INFO(result.status());
+  REQUIRE(result.ok());
+  return std::move(result->stdout_text);
+}
+
+void CheckBytes(const std::string& script) {
+  Fixture f;
+  f.store.keeps_text = false;
+  f.Run(MakeShellJob(script));
+  f.client->SetPatience(300s);
+  CHECK(f.Finish().exit_status() == 0);
+  const std::string expected = OutputOf(script);
+  CHECK(f.store.bytes[LOG_SOURCE_JOB] == expected.size());
+  CHECK(f.store.Digest(LOG_SOURCE_JOB) == Digest(expected));
+  CHECK(f.store.dropped_bytes == 0);
+  CheckMemory(f);
+}
+
+std::string Endless(const std::string& bytes) {
+  return "head -c " + bytes + " /dev/zero | tr '\\0' 'x'";
+}
+
+TEST_CASE("one line of 64 MB arrives whole, in marked pieces") {
+  const std::string script = Endless("64000000");
+  Fixture f;
+  f.store.keeps_text = false;
+  f.Run(MakeShellJob(script));
+  f.client->SetPatience(120s);
+  f.Finish();
+  CHECK(f.store.bytes[LOG_SOURCE_JOB] == 64'000'000);
+  CHECK(f.store.Digest(LOG_SOURCE_JOB) == Digest(std::string(64'000'000, 'x')));
+  CHECK(f.store.split_lines > 0);
+  CheckMemory(f);
+}
+
+TEST_CASE("one line of 1 GB arrives whole", "[.][nightly]") {
+  Fixture f;
+  f.store.keeps_text = false;
+  f.Run(MakeShellJob(Endless("1000000000")));
+  f.client->SetPatience(600s);
+  f.Finish();
+  CHECK(f.store.bytes[LOG_SOURCE_JOB] == 1'000'000'000);
+  CHECK(f.store.dropped_bytes == 0);
+  CheckMemory(f);
+}
+
+TEST_CASE("a million short lines arrive whole") { CheckBytes("seq 1 1000000"); }
+
+TEST_CASE("binary output arrives byte for byte") {
+  // The same bytes at each run: a cipher of zeros.
+  CheckBytes(
+      "head -c 8000000 /dev/zero | openssl enc -aes-128-ctr -nosalt -pass pass:x 2>/dev/null; "
+      "printf '\\000\\377\\376\\200\\r\\n\\004\\032\\033c'");
+}
+
+TEST_CASE("floods of escapes and progress bars arrive byte for byte") {
+  CheckBytes(
+      "awk 'BEGIN { for (i = 0; i < 200000; ++i) printf \"\\033[2J\\033[1;31m\\033[%dA%d%%\\r\", "
+      "i % 50, i % 100 }'; printf 'done\\n'");
+}
+
+TEST_CASE("two streams and many writers of one terminal lose nothing") {
+  Fixture f;
+  // Lines of one write are never mixed by the terminal below its buffer's size.
+  f.Run(MakeShellJob(
+      "for w in a b c d; do (i=0; while [ $i -lt 2000 ]; do echo $w $i; echo $w $i >&2; "
+      "i=$((i+1)); done) & done; wait"));
+  f.Finish();
+  const std::string& text = f.store.text[LOG_SOURCE_JOB];
+  CHECK(std::count(text.begin(), text.end(), '\n') == 4 * 2 * 2000);
+}
+
+TEST_CASE("a reader that is away for seconds finds everything") {
+  Fixture f;
+  f.Run(MakeShellJob("seq 1 400000; echo end"));
+  f.client->AwaitText(LOG_SOURCE_JOB, "100\n");
+  f.client.reset();
+  testing::Await(60s, [&] { return base::Exists(f.runner.Path("exit.pb")); });
+  f.client.emplace(f.runner.Target(), f.runner.token(), f.store);
+  f.Finish();
+  const std::string& text = f.store.text[LOG_SOURCE_JOB];
+  CHECK(std::count(text.begin(), text.end(), '\n') == 400'001);
+  CHECK(text.ends_with("400000\nend\n"));
+}
+
+TEST_CASE("a reader that hardly reads costs no memory and slows nothing but itself") {
+  Fixture f;
+  f.runner.Start();
+  f.client.emplace(f.runner.Target(),
+                   f.runner.token(),
+                   f.store,
+                   SessionClient::Settings{.acknowledges = true, .reads_slowly = true});
+  f.client->Submit(MakeShellJob(Endless("40000000")));
+  f.client->StartJob();
+  // The command ends although its output was hardly read: the spool takes it.
+  testing::Await(60s, [&] { return base::Exists(f.runner.Path("exit.pb")); });
+  CHECK(f.client->Bytes(LOG_SOURCE_JOB) < 40'000'000);
+  CheckMemory(f);
+  f.client->ReadFast();
+  f.Finish();
+  CHECK(f.store.text[LOG_SOURCE_JOB].size() == 40'000'000);
+}
+
+// The spool of the runner on a disk of its own that is nearly full.
+class SmallDisk {
+ public:
+  explicit SmallDisk(const std::string& path) : path_(path) {
+    REQUIRE(base::MakeDirs(path, 0700).ok());
+    is_mounted_ = mount("tmpfs", path.c_str(), "tmpfs", 0, "size=600k,mode=0700") == 0;
+  }
+  ~SmallDisk() {
+    if (is_mounted_) umount2(path_.c_str(), MNT_DETACH);
+  }
+  bool is_mounted() const { return is_mounted_; }
+
+ private:
+  const std::string path_;
+  bool is_mounted_ = false;
+};
+
+TEST_CASE("a spool whose disk is full delays the command and loses nothing while somebody reads") {
+  RunnerProcess runner;
+  const SmallDisk disk(runner.Path("spool"));
+  if (!disk.is_mounted()) return testing::Skip("kernel: no mounts");
+  ServerStore store;
+  runner.Start();
+  SessionClient client(runner.Target(), runner.token(), store);
+  client.Submit(MakeShellJob(Endless("5000000")));
+  client.StartJob();
+  client.AwaitState(v1::JOB_STATE_FINISHED);
+  client.AwaitEndOfLogs();
+  CHECK(store.text[LOG_SOURCE_JOB].size() == 5'000'000);
+  CHECK(store.dropped_bytes == 0);
+}
+
+TEST_CASE("a spool whose disk stays full leaves a gap of the stated length") {
+  RunnerProcess runner;
+  const SmallDisk disk(runner.Path("spool"));
+  if (!disk.is_mounted()) return testing::Skip("kernel: no mounts");
+  ServerStore store;
+  runner.Start();
+  {
+    SessionClient client(runner.Target(), runner.token(), store);
+    client.Submit(MakeShellJob("while ! test -e " + runner.Path("go") + "; do sleep 0.01; done; " +
+                               Endless("5000000")));
+    client.AwaitFilesNeeded();
+    client.StartJob();
+    client.AwaitState(v1::JOB_STATE_RUNNING);
+  }
+  REQUIRE(base::WriteFileAtomic(runner.Path("go"), "").ok());
+  // Longer than the runner waits for space.
+  testing::Await(60s, [&] { return base::Exists(runner.Path("exit.pb")); });
+  SessionClient client(runner.Target(), runner.token(), store);
+  const v1::JobStatus status = client.AwaitState(v1::JOB_STATE_FINISHED);
+  CHECK(status.exit_status() == 0);
+  client.AwaitEndOfLogs();
+  CHECK(store.dropped_bytes > 4'000'000);
+  CHECK(store.text[LOG_SOURCE_JOB].size() + store.dropped_bytes == 5'000'000);
+}
+
+TEST_CASE("records that were deleted after their acknowledgement are marked when asked for again") {
+  Fixture f({"--log-spool-bytes", "400000"});
+  f.Run(MakeShellJob(Endless("3000000") + "; cat"));
+  testing::Await(20s, [&] { return f.client->Bytes(LOG_SOURCE_JOB) == 3'000'000; });
+  const std::uint64_t last = f.store.positions[LOG_SOURCE_JOB];
+  f.client.reset();
+  // A server that went back to an older state of its database.
+  ServerStore older;
+  f.client.emplace(f.runner.Target(), f.runner.token(), older);
+  testing::Await(20s, [&] { return f.client->Position(LOG_SOURCE_JOB) == last; });
+  f.client->StopJob(0);
+  f.client->AwaitState(v1::JOB_STATE_FINISHED);
+  f.client->AwaitEndOfLogs();
+  CHECK(older.defect.empty());
+  CHECK(older.dropped_bytes > 0);
+  CHECK(older.text[LOG_SOURCE_JOB].size() < 3'000'000);
+}
+
+}  // namespace
+}  // namespace dstack::runner
