@@ -116,6 +116,9 @@ absl::StatusOr<EngineInfo> Client::Info(const std::stop_token& stop) const {
   const auto runtimes = body.find("Runtimes");
   info.has_nvidia_runtime =
       runtimes != body.end() && runtimes->is_object() && runtimes->contains("nvidia");
+  if (runtimes != body.end() && runtimes->is_object()) {
+    for (const auto& [name, runtime] : runtimes->items()) info.runtimes.push_back(name);
+  }
   return info;
 }
 

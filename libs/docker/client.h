@@ -18,6 +18,7 @@ struct EngineInfo {
   std::string root_dir;        // where images and containers are kept
   std::string cgroup_version;  // "1" or "2"
   bool has_nvidia_runtime = false;
+  std::vector<std::string> runtimes;  // names of its OCI runtimes, sorted
 };
 
 // The Docker Engine API. Thread-safe; calls block up to the limits given in each function. Errors:

@@ -118,7 +118,10 @@ bool ShouldRetryWithoutDisplay(const DeviceSettings& settings, const std::string
 
 std::vector<std::string> VisibleDevicesEnv(const std::vector<Gpu>& gpus) {
   std::vector<std::string> env;
-  for (const auto& [vendor, ids] : IdsByVendor(gpus)) {
+  const ByVendor all = IdsByVendor(gpus);
+  // An empty value hides all: without a container the others' cards are in sight.
+  if (all.count(common::v1::GPU_VENDOR_NVIDIA) == 0) env.emplace_back("CUDA_VISIBLE_DEVICES=");
+  for (const auto& [vendor, ids] : all) {
     switch (vendor) {
       case common::v1::GPU_VENDOR_NVIDIA:
         env.push_back("CUDA_VISIBLE_DEVICES=" + absl::StrJoin(ids, ","));

@@ -19,8 +19,7 @@ const std::vector<common::v1::Gpu> kNvidia = {
     MakeGpu(common::v1::GPU_VENDOR_NVIDIA, "GPU-2"),
 };
 
-TEST_CASE("S19 an NVIDIA request carries the ids, one capability set and no environment",
-          "[conformance]") {
+TEST_CASE("S19 an NVIDIA request carries the ids, one capability set and no environment") {
   const DeviceSettings settings = SettingsOf(kNvidia, {}, true);
   DeviceSettings expected;
   expected.nvidia_ids = {"GPU-1", "GPU-2"};
@@ -29,15 +28,14 @@ TEST_CASE("S19 an NVIDIA request carries the ids, one capability set and no envi
   CHECK(settings == expected);
 }
 
-TEST_CASE("S20 the capability list with and without display", "[conformance]") {
+TEST_CASE("S20 the capability list with and without display") {
   CHECK(SettingsOf(kNvidia, {}, true).nvidia_capabilities ==
         Words{"gpu", "utility", "compute", "graphics", "video", "display", "compat32"});
   CHECK(SettingsOf(kNvidia, {}, false).nvidia_capabilities ==
         Words{"gpu", "utility", "compute", "graphics", "video", "compat32"});
 }
 
-TEST_CASE("S21 only an NVIDIA start that misses the modeset device is tried again",
-          "[conformance]") {
+TEST_CASE("S21 only an NVIDIA start that misses the modeset device is tried again") {
   const std::string modeset = "failed to add device: /dev/nvidia-modeset: no such file";
   const DeviceSettings nvidia = SettingsOf(kNvidia, {}, true);
   CHECK(ShouldRetryWithoutDisplay(nvidia, modeset));
@@ -98,6 +96,7 @@ TEST_CASE("a process sees its devices by the variables of each vendor") {
   std::vector<common::v1::Gpu> gpus = kNvidia;
   gpus.push_back(MakeGpu(common::v1::GPU_VENDOR_AMD, "/dev/dri/renderD128"));
   gpus.push_back(MakeGpu(common::v1::GPU_VENDOR_TENSTORRENT, "1"));
+  CHECK(VisibleDevicesEnv({}) == Words{"CUDA_VISIBLE_DEVICES="});
   CHECK(VisibleDevicesEnv(gpus) ==
         Words{"CUDA_VISIBLE_DEVICES=GPU-1,GPU-2", "TT_VISIBLE_DEVICES=1"});
 }

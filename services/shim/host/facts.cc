@@ -78,23 +78,26 @@ std::uint32_t CountCpus() {
   return static_cast<std::uint32_t>(CPU_COUNT_S(size, set.get()));
 }
 
-std::uint64_t DiskBytes(const std::string& path) {
+// Small writes are no news.
+constexpr std::uint64_t kDiskStep = std::uint64_t{1} << 30;
+
+void ReadDisk(const std::string& path, v1::HostFacts* facts) {
   struct statvfs info {};
-  if (::statvfs(path.c_str(), &info) != 0) return 0;
-  return std::uint64_t{info.f_blocks} * info.f_frsize;
+  if (::statvfs(path.c_str(), &info) != 0) return;
+  facts->mutable_resources()->set_disk_bytes(std::uint64_t{info.f_blocks} * info.f_frsize);
+  const std::uint64_t free = std::uint64_t{info.f_bavail} * info.f_frsize;
+  facts->set_disk_free_bytes(free / kDiskStep * kDiskStep);
+}
+
+std::string BootId() {
+  const std::string text = base::ReadFile("/proc/sys/kernel/random/boot_id").value_or("");
+  return std::string(base::ToStd(absl::StripAsciiWhitespace(text)));
 }
 
 common::v1::CpuArch ArchOf(std::string_view machine) {
   if (machine == "x86_64") return common::v1::CPU_ARCH_X86;
   if (machine == "aarch64") return common::v1::CPU_ARCH_ARM;
   return common::v1::CPU_ARCH_UNSPECIFIED;
-}
-
-bool IsEngineInterface(std::string_view name) {
-  static constexpr std::array<std::string_view, 4> kPrefixes = {"docker", "veth", "br-", "virbr"};
-  return std::any_of(kPrefixes.begin(), kPrefixes.end(), [&](std::string_view prefix) {
-    return name.starts_with(prefix);
-  });
 }
 
 // "10.0.0.5/24", or nothing for an address that nobody else could use.
@@ -119,6 +122,13 @@ std::string Cidr(const ifaddrs& interface) {
 }
 
 }  // namespace
+
+bool IsEngineInterface(std::string_view name) {
+  static constexpr std::array<std::string_view, 4> kPrefixes = {"docker", "veth", "br-", "virbr"};
+  return std::any_of(kPrefixes.begin(), kPrefixes.end(), [&](std::string_view prefix) {
+    return name.starts_with(prefix);
+  });
+}
 
 std::uint64_t MeminfoBytes(std::string_view meminfo, std::string_view key) {
   for (const absl::string_view line : absl::StrSplit(base::ToAbsl(meminfo), '\n')) {
@@ -178,7 +188,7 @@ v1::HostFacts ReadHostFacts(const RuntimeFacts& runtime, const std::vector<commo
   resources->set_cpu_arch(ArchOf(kernel.machine));
   resources->set_memory_bytes(
       MeminfoBytes(base::ReadFile("/proc/meminfo").value_or(""), "MemTotal"));
-  resources->set_disk_bytes(DiskBytes(runtime.data_dir));
+  ReadDisk(runtime.data_dir, &facts);
   for (const common::v1::Gpu& gpu : gpus) *resources->add_gpus() = gpu;
   facts.set_hostname(kernel.nodename);
   for (const std::string& address : HostAddresses()) facts.add_addresses(address);
@@ -187,6 +197,8 @@ v1::HostFacts ReadHostFacts(const RuntimeFacts& runtime, const std::vector<commo
   facts.set_kernel_version(kernel.release);
   facts.set_cgroup_version(runtime.cgroup_version);
   facts.set_shim_version(std::string(base::Version()));
+  facts.set_boot_id(BootId());
+  for (const std::string& name : runtime.oci_runtimes) facts.add_oci_runtimes(name);
   for (const std::string& name : MissingCapabilitiesHere()) facts.add_missing_capabilities(name);
   return facts;
 }

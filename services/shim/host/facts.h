@@ -25,6 +25,9 @@ std::vector<std::string> MissingCapabilitiesHere();
 // Addresses in CIDR form, without loopback, link-local ones and the engine's own bridges.
 std::vector<std::string> HostAddresses();
 
+// Network interfaces that an engine makes for its containers.
+bool IsEngineInterface(std::string_view name);
+
 // Number after "<key>:" in /proc/meminfo, in bytes; 0 when it is not there.
 std::uint64_t MeminfoBytes(std::string_view meminfo, std::string_view key);
 

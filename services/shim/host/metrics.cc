@@ -11,8 +11,23 @@
 #include "libs/base/file.h"
 #include "libs/base/status.h"
 #include "services/shim/host/facts.h"
+#include "services/shim/host/usage.h"
 
 namespace dstack::shim {
+
+namespace {
+
+bool IsOwnInterface(std::string_view name) { return name != "lo" && !IsEngineInterface(name); }
+
+// Whole disks, not their parts and not what is stacked on them.
+bool IsDisk(std::string_view name) {
+  for (const std::string_view prefix : {"loop", "ram", "zram", "dm-", "md", "sr", "fd"}) {
+    if (name.starts_with(prefix)) return false;
+  }
+  return base::Exists("/sys/block/" + std::string(name));
+}
+
+}  // namespace
 
 CpuTicks ParseCpuTicks(std::string_view proc_stat) {
   // cpu user nice system idle iowait irq softirq steal guest guest_nice; the guests' time is part
@@ -57,6 +72,13 @@ v1::HostMetrics HostMeter::Sample() {
   if (::statvfs(data_dir_.c_str(), &disk) == 0) {
     metrics.set_disk_free_bytes(std::uint64_t{disk.f_bavail} * disk.f_frsize);
   }
+  const ByteCounters network =
+      ParseNetDev(base::ReadFile("/proc/net/dev").value_or(""), IsOwnInterface);
+  metrics.set_network_received_bytes(network.in);
+  metrics.set_network_sent_bytes(network.out);
+  const ByteCounters disks = ParseDiskstats(base::ReadFile("/proc/diskstats").value_or(""), IsDisk);
+  metrics.set_disk_read_bytes(disks.in);
+  metrics.set_disk_written_bytes(disks.out);
   return metrics;
 }
 

@@ -24,6 +24,7 @@ struct RuntimeFacts {
   bool has_images = false;
   bool has_privileged = false;
   bool has_mounts = false;
+  std::vector<std::string> oci_runtimes;  // of an engine, sorted
 };
 
 // How the image itself would start; what the runner falls back to.
@@ -56,6 +57,7 @@ struct ContainerStatus {
   std::string id;  // for processes the supervisor's pid once it runs
   std::string name;
   std::string task_id;
+  std::int64_t pid = 0;  // of its first process, on the host; 0 when it does not run
   ContainerState state = ContainerState::kCreated;
   // When kExited; absent when the end was not seen by anybody.
   std::optional<int> exit_status;

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "services/shim/devices/device_tools.h"
+#include "services/shim/ports/device_probe.h"
+
+namespace dstack::shim {
+
+// Cards of AMD: amd-smi, else rocm-smi, else what the kernel tells. A card is addressed by its
+// render node; one whose node cannot be found is left out, and so is graphics built into a
+// processor (less than 4 GiB of memory of its own), which would otherwise be taken for a card.
+class AmdProbe final : public DeviceProbe {
+ public:
+  explicit AmdProbe(ProbeContext context) : context_(std::move(context)) {}
+
+  std::string name() const override { return "amd"; }
+  bool IsPresent() const override;
+  absl::StatusOr<DeviceList> Find(const std::stop_token& stop) override;
+
+ private:
+  absl::StatusOr<std::vector<common::v1::Gpu>> AskTools(const std::stop_token& stop) const;
+  std::vector<common::v1::Gpu> AskKernel() const;
+  std::string RenderNodeOf(const std::string& pci_address) const;
+  std::vector<v1::GpuLink> DirectLinks(const std::vector<common::v1::Gpu>& gpus) const;
+
+  const ProbeContext context_;
+};
+
+// Reads `amd-smi static --json --asic --vram --bus --driver`: an array of cards, or an object with
+// it in "gpu_data" (ROCm 7). Render nodes are not known here. INVALID_ARGUMENT: not JSON.
+absl::StatusOr<std::vector<common::v1::Gpu>> ParseAmdSmi(std::string_view json);
+
+// Reads `rocm-smi --showproductname --showmeminfo vram --showbus --showuniqueid
+// --showdriverversion --json`: an object of cards, whose keys changed their case over the years.
+absl::StatusOr<std::vector<common::v1::Gpu>> ParseRocmSmi(std::string_view json);
+
+// Load of a card of AMD from sysfs below `root`; nothing for other makers' and absent cards.
+std::optional<v1::GpuMetrics> SampleAmd(const std::string& root, const common::v1::Gpu& gpu);
+
+// Driver of one card of amd-smi: "version", else "driver_version", in any case; empty for a wrong
+// type or a placeholder. `json` is the text of the card's "driver" value.
+std::string AmdDriverVersion(std::string_view json);
+
+}  // namespace dstack::shim

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "services/shim/devices/device_tools.h"
+#include "services/shim/ports/device_probe.h"
+
+namespace dstack::shim {
+
+// NVIDIA: the driver's library through dstack-gpu-probe, else nvidia-smi.
+class NvidiaProbe final : public DeviceProbe {
+ public:
+  // `program` is dstack-gpu-probe with the arguments that follow its verb; empty: nvidia-smi only.
+  NvidiaProbe(ProbeContext context, std::vector<std::string> program)
+      : context_(std::move(context)), program_(std::move(program)) {}
+
+  std::string name() const override { return "nvidia"; }
+  // Also in WSL, where the driver has no device of its own.
+  bool IsPresent() const override;
+  absl::StatusOr<DeviceList> Find(const std::stop_token& stop) override;
+
+ private:
+  absl::StatusOr<DeviceList> AskLibrary(const std::stop_token& stop) const;
+
+  const ProbeContext context_;
+  const std::vector<std::string> program_;
+};
+
+}  // namespace dstack::shim
