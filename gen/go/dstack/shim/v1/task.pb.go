@@ -269,13 +269,19 @@ func (LogOverflowPolicy) EnumDescriptor() ([]byte, []int) {
 	return file_dstack_shim_v1_task_proto_rawDescGZIP(), []int{3}
 }
 
-// Credentials for one pull. Kept in memory and in the task's journal (mode 0600), never logged.
+// Credentials for one pull. Kept in memory and in the task's journal (mode 0600), never logged. Set by the server; either name and
+// password, or one of the other two.
 type RegistryAuth struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// User name.
+	// User name; "AWS" for ECR. Empty: none.
 	Username string `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
-	// Password or token.
-	Password      string `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
+	// Password or token, at most 64 KiB. Empty: none.
+	Password string `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
+	// Refresh token in place of name and password ("identitytoken" of a Docker configuration), at most 64 KiB. Empty: none.
+	IdentityToken string `protobuf:"bytes,3,opt,name=identity_token,json=identityToken,proto3" json:"identity_token,omitempty"`
+	// Text of a Docker configuration file, {"auths": {"registry": {"auth": "..."}}}, at most 64 KiB; the entry of the image's registry
+	// is used, and the pull is anonymous when it has none. Empty: none.
+	DockerConfig  string `protobuf:"bytes,4,opt,name=docker_config,json=dockerConfig,proto3" json:"docker_config,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -320,6 +326,20 @@ func (x *RegistryAuth) GetUsername() string {
 func (x *RegistryAuth) GetPassword() string {
 	if x != nil {
 		return x.Password
+	}
+	return ""
+}
+
+func (x *RegistryAuth) GetIdentityToken() string {
+	if x != nil {
+		return x.IdentityToken
+	}
+	return ""
+}
+
+func (x *RegistryAuth) GetDockerConfig() string {
+	if x != nil {
+		return x.DockerConfig
 	}
 	return ""
 }
@@ -397,6 +417,163 @@ func (x *BindMount) GetIsReadOnly() bool {
 	return false
 }
 
+// A device file or a directory of device files that the container may read, write and make nodes of.
+type DeviceMapping struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absolute path below /dev on the host. Set by the server.
+	PathOnHost string `protobuf:"bytes,1,opt,name=path_on_host,json=pathOnHost,proto3" json:"path_on_host,omitempty"`
+	// Absolute path in the container; empty: the same.
+	PathInContainer string `protobuf:"bytes,2,opt,name=path_in_container,json=pathInContainer,proto3" json:"path_in_container,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *DeviceMapping) Reset() {
+	*x = DeviceMapping{}
+	mi := &file_dstack_shim_v1_task_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeviceMapping) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeviceMapping) ProtoMessage() {}
+
+func (x *DeviceMapping) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_shim_v1_task_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeviceMapping.ProtoReflect.Descriptor instead.
+func (*DeviceMapping) Descriptor() ([]byte, []int) {
+	return file_dstack_shim_v1_task_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *DeviceMapping) GetPathOnHost() string {
+	if x != nil {
+		return x.PathOnHost
+	}
+	return ""
+}
+
+func (x *DeviceMapping) GetPathInContainer() string {
+	if x != nil {
+		return x.PathInContainer
+	}
+	return ""
+}
+
+// A disk that is attached to the host and mounted there while a task needs it. It is shared by the tasks of the host that name it.
+type VolumeMount struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the volume, 1 to 60 characters of a-z, 0-9, '-' and '_'. Set by the server, as all fields here.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// How the disk is found: "aws" (volume_id as the disk's serial number, else device_name), "gcp" (device_name as the disk's name
+	// below /dev/disk/by-id) or "" (device_name is a path).
+	Backend string `protobuf:"bytes,2,opt,name=backend,proto3" json:"backend,omitempty"`
+	// For "aws": vol-...; empty otherwise.
+	VolumeId string `protobuf:"bytes,3,opt,name=volume_id,json=volumeId,proto3" json:"volume_id,omitempty"`
+	// For "aws" a path such as /dev/sdf, may be empty; for "gcp" the disk's name; else an absolute path below /dev.
+	DeviceName string `protobuf:"bytes,4,opt,name=device_name,json=deviceName,proto3" json:"device_name,omitempty"`
+	// A disk that provably holds nothing gets an ext4 file system. False: such a disk fails the task. A disk that holds anything is
+	// never formatted.
+	MayFormat bool `protobuf:"varint,5,opt,name=may_format,json=mayFormat,proto3" json:"may_format,omitempty"`
+	// Absolute path in the container.
+	ContainerPath string `protobuf:"bytes,6,opt,name=container_path,json=containerPath,proto3" json:"container_path,omitempty"`
+	// The container cannot write to it.
+	IsReadOnly    bool `protobuf:"varint,7,opt,name=is_read_only,json=isReadOnly,proto3" json:"is_read_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VolumeMount) Reset() {
+	*x = VolumeMount{}
+	mi := &file_dstack_shim_v1_task_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VolumeMount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VolumeMount) ProtoMessage() {}
+
+func (x *VolumeMount) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_shim_v1_task_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VolumeMount.ProtoReflect.Descriptor instead.
+func (*VolumeMount) Descriptor() ([]byte, []int) {
+	return file_dstack_shim_v1_task_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *VolumeMount) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *VolumeMount) GetBackend() string {
+	if x != nil {
+		return x.Backend
+	}
+	return ""
+}
+
+func (x *VolumeMount) GetVolumeId() string {
+	if x != nil {
+		return x.VolumeId
+	}
+	return ""
+}
+
+func (x *VolumeMount) GetDeviceName() string {
+	if x != nil {
+		return x.DeviceName
+	}
+	return ""
+}
+
+func (x *VolumeMount) GetMayFormat() bool {
+	if x != nil {
+		return x.MayFormat
+	}
+	return false
+}
+
+func (x *VolumeMount) GetContainerPath() string {
+	if x != nil {
+		return x.ContainerPath
+	}
+	return ""
+}
+
+func (x *VolumeMount) GetIsReadOnly() bool {
+	if x != nil {
+		return x.IsReadOnly
+	}
+	return false
+}
+
 // All that the shim needs to run one task. The same id with the same content is accepted again and changes nothing.
 type TaskSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -418,7 +595,7 @@ type TaskSpec struct {
 	CpuMilli uint32 `protobuf:"varint,8,opt,name=cpu_milli,json=cpuMilli,proto3" json:"cpu_milli,omitempty"`
 	// Memory limit in bytes; 0 no limit.
 	MemoryBytes uint64 `protobuf:"varint,9,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
-	// Size of /dev/shm in bytes; 0 the runtime's default.
+	// Size of /dev/shm in bytes, which is then executable; 0 the runtime's default (Docker: 64 MiB, not executable).
 	ShmSizeBytes uint64 `protobuf:"varint,10,opt,name=shm_size_bytes,json=shmSizeBytes,proto3" json:"shm_size_bytes,omitempty"`
 	// Unspecified is refused.
 	NetworkMode NetworkMode `protobuf:"varint,11,opt,name=network_mode,json=networkMode,proto3,enum=dstack.shim.v1.NetworkMode" json:"network_mode,omitempty"`
@@ -433,14 +610,35 @@ type TaskSpec struct {
 	// What happens when the spool is full.
 	LogOverflowPolicy LogOverflowPolicy `protobuf:"varint,16,opt,name=log_overflow_policy,json=logOverflowPolicy,proto3,enum=dstack.shim.v1.LogOverflowPolicy" json:"log_overflow_policy,omitempty"`
 	// Blocks of the host that this task takes, for people who inspect the host; not enforced here.
-	Blocks        uint32 `protobuf:"varint,17,opt,name=blocks,proto3" json:"blocks,omitempty"`
+	Blocks uint32 `protobuf:"varint,17,opt,name=blocks,proto3" json:"blocks,omitempty"`
+	// Kernel capabilities in addition to the engine's default set, for example "SYS_PTRACE", with or without "CAP_". Empty: none.
+	Capabilities []string `protobuf:"bytes,18,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
+	// Device files to map. When there are any, they take the place of what the held accelerators would map by themselves.
+	Devices []*DeviceMapping `protobuf:"bytes,19,rep,name=devices,proto3" json:"devices,omitempty"`
+	// Disks to mount.
+	Volumes []*VolumeMount `protobuf:"bytes,20,rep,name=volumes,proto3" json:"volumes,omitempty"`
+	// TCP ports of the container to publish on the host's 127.0.0.1; host_port 0: a free one. Bridge networks only.
+	PublishedPorts []*PortMapping `protobuf:"bytes,21,rep,name=published_ports,json=publishedPorts,proto3" json:"published_ports,omitempty"`
+	// Environment of the container's first process, not of the job (the runner gets that by itself). Visible to whoever may inspect
+	// containers on the host: nothing secret. Empty: none.
+	Env map[string]string `protobuf:"bytes,22,rep,name=env,proto3" json:"env,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Labels of the container. Keys below "ai.dstack." are refused. Empty: none.
+	Labels map[string]string `protobuf:"bytes,23,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// A Docker daemon will run inside: forces full privileges and puts /var/lib/docker on a volume of the task's own, which goes with
+	// the container.
+	NeedsDocker bool `protobuf:"varint,24,opt,name=needs_docker,json=needsDocker,proto3" json:"needs_docker,omitempty"`
+	// Account of the host whose authorized_keys file gets host_ssh_keys while the task lives. Empty: none; then no keys either.
+	HostSshUser string `protobuf:"bytes,25,opt,name=host_ssh_user,json=hostSshUser,proto3" json:"host_ssh_user,omitempty"`
+	// Public keys (type and base64, comment allowed) that may reach the task's own ports through the host, and nothing else: no shell,
+	// no other forward.
+	HostSshKeys   []string `protobuf:"bytes,26,rep,name=host_ssh_keys,json=hostSshKeys,proto3" json:"host_ssh_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TaskSpec) Reset() {
 	*x = TaskSpec{}
-	mi := &file_dstack_shim_v1_task_proto_msgTypes[2]
+	mi := &file_dstack_shim_v1_task_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -452,7 +650,7 @@ func (x *TaskSpec) String() string {
 func (*TaskSpec) ProtoMessage() {}
 
 func (x *TaskSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_shim_v1_task_proto_msgTypes[2]
+	mi := &file_dstack_shim_v1_task_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -465,7 +663,7 @@ func (x *TaskSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskSpec.ProtoReflect.Descriptor instead.
 func (*TaskSpec) Descriptor() ([]byte, []int) {
-	return file_dstack_shim_v1_task_proto_rawDescGZIP(), []int{2}
+	return file_dstack_shim_v1_task_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *TaskSpec) GetTaskId() string {
@@ -587,6 +785,69 @@ func (x *TaskSpec) GetBlocks() uint32 {
 	return 0
 }
 
+func (x *TaskSpec) GetCapabilities() []string {
+	if x != nil {
+		return x.Capabilities
+	}
+	return nil
+}
+
+func (x *TaskSpec) GetDevices() []*DeviceMapping {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
+}
+
+func (x *TaskSpec) GetVolumes() []*VolumeMount {
+	if x != nil {
+		return x.Volumes
+	}
+	return nil
+}
+
+func (x *TaskSpec) GetPublishedPorts() []*PortMapping {
+	if x != nil {
+		return x.PublishedPorts
+	}
+	return nil
+}
+
+func (x *TaskSpec) GetEnv() map[string]string {
+	if x != nil {
+		return x.Env
+	}
+	return nil
+}
+
+func (x *TaskSpec) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *TaskSpec) GetNeedsDocker() bool {
+	if x != nil {
+		return x.NeedsDocker
+	}
+	return false
+}
+
+func (x *TaskSpec) GetHostSshUser() string {
+	if x != nil {
+		return x.HostSshUser
+	}
+	return ""
+}
+
+func (x *TaskSpec) GetHostSshKeys() []string {
+	if x != nil {
+		return x.HostSshKeys
+	}
+	return nil
+}
+
 // A published port.
 type PortMapping struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -600,7 +861,7 @@ type PortMapping struct {
 
 func (x *PortMapping) Reset() {
 	*x = PortMapping{}
-	mi := &file_dstack_shim_v1_task_proto_msgTypes[3]
+	mi := &file_dstack_shim_v1_task_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -612,7 +873,7 @@ func (x *PortMapping) String() string {
 func (*PortMapping) ProtoMessage() {}
 
 func (x *PortMapping) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_shim_v1_task_proto_msgTypes[3]
+	mi := &file_dstack_shim_v1_task_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -625,7 +886,7 @@ func (x *PortMapping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortMapping.ProtoReflect.Descriptor instead.
 func (*PortMapping) Descriptor() ([]byte, []int) {
-	return file_dstack_shim_v1_task_proto_rawDescGZIP(), []int{3}
+	return file_dstack_shim_v1_task_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PortMapping) GetContainerPort() uint32 {
@@ -652,14 +913,20 @@ type PullProgress struct {
 	// Bytes of all layers whose size is known.
 	TotalBytes uint64 `protobuf:"varint,3,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
 	// All sizes are known.
-	IsTotalFinal  bool `protobuf:"varint,4,opt,name=is_total_final,json=isTotalFinal,proto3" json:"is_total_final,omitempty"`
+	IsTotalFinal bool `protobuf:"varint,4,opt,name=is_total_final,json=isTotalFinal,proto3" json:"is_total_final,omitempty"`
+	// Layers that are complete, those that were present included.
+	LayersDone uint32 `protobuf:"varint,5,opt,name=layers_done,json=layersDone,proto3" json:"layers_done,omitempty"`
+	// Layers that are known so far.
+	LayersTotal uint32 `protobuf:"varint,6,opt,name=layers_total,json=layersTotal,proto3" json:"layers_total,omitempty"`
+	// Number of the attempt, from 1; above 1 an earlier one failed in a way that may pass. 0: told by an older shim.
+	Attempt       uint32 `protobuf:"varint,7,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PullProgress) Reset() {
 	*x = PullProgress{}
-	mi := &file_dstack_shim_v1_task_proto_msgTypes[4]
+	mi := &file_dstack_shim_v1_task_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -671,7 +938,7 @@ func (x *PullProgress) String() string {
 func (*PullProgress) ProtoMessage() {}
 
 func (x *PullProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_shim_v1_task_proto_msgTypes[4]
+	mi := &file_dstack_shim_v1_task_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -684,7 +951,7 @@ func (x *PullProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullProgress.ProtoReflect.Descriptor instead.
 func (*PullProgress) Descriptor() ([]byte, []int) {
-	return file_dstack_shim_v1_task_proto_rawDescGZIP(), []int{4}
+	return file_dstack_shim_v1_task_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PullProgress) GetDownloadedBytes() uint64 {
@@ -713,6 +980,27 @@ func (x *PullProgress) GetIsTotalFinal() bool {
 		return x.IsTotalFinal
 	}
 	return false
+}
+
+func (x *PullProgress) GetLayersDone() uint32 {
+	if x != nil {
+		return x.LayersDone
+	}
+	return 0
+}
+
+func (x *PullProgress) GetLayersTotal() uint32 {
+	if x != nil {
+		return x.LayersTotal
+	}
+	return 0
+}
+
+func (x *PullProgress) GetAttempt() uint32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
 }
 
 // Status of a task at one moment. A later one has a higher revision; a reader that has seen a revision ignores lower ones.
@@ -753,7 +1041,7 @@ type TaskStatus struct {
 
 func (x *TaskStatus) Reset() {
 	*x = TaskStatus{}
-	mi := &file_dstack_shim_v1_task_proto_msgTypes[5]
+	mi := &file_dstack_shim_v1_task_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -765,7 +1053,7 @@ func (x *TaskStatus) String() string {
 func (*TaskStatus) ProtoMessage() {}
 
 func (x *TaskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_shim_v1_task_proto_msgTypes[5]
+	mi := &file_dstack_shim_v1_task_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -778,7 +1066,7 @@ func (x *TaskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskStatus.ProtoReflect.Descriptor instead.
 func (*TaskStatus) Descriptor() ([]byte, []int) {
-	return file_dstack_shim_v1_task_proto_rawDescGZIP(), []int{5}
+	return file_dstack_shim_v1_task_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *TaskStatus) GetTaskId() string {
@@ -890,7 +1178,7 @@ type StopPolicy struct {
 
 func (x *StopPolicy) Reset() {
 	*x = StopPolicy{}
-	mi := &file_dstack_shim_v1_task_proto_msgTypes[6]
+	mi := &file_dstack_shim_v1_task_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -902,7 +1190,7 @@ func (x *StopPolicy) String() string {
 func (*StopPolicy) ProtoMessage() {}
 
 func (x *StopPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_dstack_shim_v1_task_proto_msgTypes[6]
+	mi := &file_dstack_shim_v1_task_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -915,7 +1203,7 @@ func (x *StopPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopPolicy.ProtoReflect.Descriptor instead.
 func (*StopPolicy) Descriptor() ([]byte, []int) {
-	return file_dstack_shim_v1_task_proto_rawDescGZIP(), []int{6}
+	return file_dstack_shim_v1_task_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *StopPolicy) GetGrace() *durationpb.Duration {
@@ -929,17 +1217,34 @@ var File_dstack_shim_v1_task_proto protoreflect.FileDescriptor
 
 const file_dstack_shim_v1_task_proto_rawDesc = "" +
 	"\n" +
-	"\x19dstack/shim/v1/task.proto\x12\x0edstack.shim.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"F\n" +
+	"\x19dstack/shim/v1/task.proto\x12\x0edstack.shim.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x92\x01\n" +
 	"\fRegistryAuth\x12\x1a\n" +
 	"\busername\x18\x01 \x01(\tR\busername\x12\x1a\n" +
-	"\bpassword\x18\x02 \x01(\tR\bpassword\"\x92\x01\n" +
+	"\bpassword\x18\x02 \x01(\tR\bpassword\x12%\n" +
+	"\x0eidentity_token\x18\x03 \x01(\tR\ridentityToken\x12#\n" +
+	"\rdocker_config\x18\x04 \x01(\tR\fdockerConfig\"\x92\x01\n" +
 	"\tBindMount\x12\x1b\n" +
 	"\thost_path\x18\x01 \x01(\tR\bhostPath\x12%\n" +
 	"\x0econtainer_path\x18\x02 \x01(\tR\rcontainerPath\x12\x1f\n" +
 	"\vis_optional\x18\x03 \x01(\bR\n" +
 	"isOptional\x12 \n" +
 	"\fis_read_only\x18\x04 \x01(\bR\n" +
-	"isReadOnly\"\xcd\x05\n" +
+	"isReadOnly\"]\n" +
+	"\rDeviceMapping\x12 \n" +
+	"\fpath_on_host\x18\x01 \x01(\tR\n" +
+	"pathOnHost\x12*\n" +
+	"\x11path_in_container\x18\x02 \x01(\tR\x0fpathInContainer\"\xe1\x01\n" +
+	"\vVolumeMount\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\abackend\x18\x02 \x01(\tR\abackend\x12\x1b\n" +
+	"\tvolume_id\x18\x03 \x01(\tR\bvolumeId\x12\x1f\n" +
+	"\vdevice_name\x18\x04 \x01(\tR\n" +
+	"deviceName\x12\x1d\n" +
+	"\n" +
+	"may_format\x18\x05 \x01(\bR\tmayFormat\x12%\n" +
+	"\x0econtainer_path\x18\x06 \x01(\tR\rcontainerPath\x12 \n" +
+	"\fis_read_only\x18\a \x01(\bR\n" +
+	"isReadOnly\"\xf8\t\n" +
 	"\bTaskSpec\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -958,17 +1263,36 @@ const file_dstack_shim_v1_task_proto_rawDesc = "" +
 	"\frunner_token\x18\x0e \x01(\tR\vrunnerToken\x12&\n" +
 	"\x0flog_spool_bytes\x18\x0f \x01(\x04R\rlogSpoolBytes\x12Q\n" +
 	"\x13log_overflow_policy\x18\x10 \x01(\x0e2!.dstack.shim.v1.LogOverflowPolicyR\x11logOverflowPolicy\x12\x16\n" +
-	"\x06blocks\x18\x11 \x01(\rR\x06blocksB\x10\n" +
+	"\x06blocks\x18\x11 \x01(\rR\x06blocks\x12\"\n" +
+	"\fcapabilities\x18\x12 \x03(\tR\fcapabilities\x127\n" +
+	"\adevices\x18\x13 \x03(\v2\x1d.dstack.shim.v1.DeviceMappingR\adevices\x125\n" +
+	"\avolumes\x18\x14 \x03(\v2\x1b.dstack.shim.v1.VolumeMountR\avolumes\x12D\n" +
+	"\x0fpublished_ports\x18\x15 \x03(\v2\x1b.dstack.shim.v1.PortMappingR\x0epublishedPorts\x123\n" +
+	"\x03env\x18\x16 \x03(\v2!.dstack.shim.v1.TaskSpec.EnvEntryR\x03env\x12<\n" +
+	"\x06labels\x18\x17 \x03(\v2$.dstack.shim.v1.TaskSpec.LabelsEntryR\x06labels\x12!\n" +
+	"\fneeds_docker\x18\x18 \x01(\bR\vneedsDocker\x12\"\n" +
+	"\rhost_ssh_user\x18\x19 \x01(\tR\vhostSshUser\x12\"\n" +
+	"\rhost_ssh_keys\x18\x1a \x03(\tR\vhostSshKeys\x1a6\n" +
+	"\bEnvEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x10\n" +
 	"\x0e_registry_auth\"Q\n" +
 	"\vPortMapping\x12%\n" +
 	"\x0econtainer_port\x18\x01 \x01(\rR\rcontainerPort\x12\x1b\n" +
-	"\thost_port\x18\x02 \x01(\rR\bhostPort\"\xa9\x01\n" +
+	"\thost_port\x18\x02 \x01(\rR\bhostPort\"\x87\x02\n" +
 	"\fPullProgress\x12)\n" +
 	"\x10downloaded_bytes\x18\x01 \x01(\x04R\x0fdownloadedBytes\x12'\n" +
 	"\x0fextracted_bytes\x18\x02 \x01(\x04R\x0eextractedBytes\x12\x1f\n" +
 	"\vtotal_bytes\x18\x03 \x01(\x04R\n" +
 	"totalBytes\x12$\n" +
-	"\x0eis_total_final\x18\x04 \x01(\bR\fisTotalFinal\"\xa3\x05\n" +
+	"\x0eis_total_final\x18\x04 \x01(\bR\fisTotalFinal\x12\x1f\n" +
+	"\vlayers_done\x18\x05 \x01(\rR\n" +
+	"layersDone\x12!\n" +
+	"\flayers_total\x18\x06 \x01(\rR\vlayersTotal\x12\x18\n" +
+	"\aattempt\x18\a \x01(\rR\aattempt\"\xa3\x05\n" +
 	"\n" +
 	"TaskStatus\x12\x17\n" +
 	"\atask_id\x18\x01 \x01(\tR\x06taskId\x12\x1a\n" +
@@ -1032,7 +1356,7 @@ func file_dstack_shim_v1_task_proto_rawDescGZIP() []byte {
 }
 
 var file_dstack_shim_v1_task_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_dstack_shim_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_dstack_shim_v1_task_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_dstack_shim_v1_task_proto_goTypes = []any{
 	(TaskState)(0),                // 0: dstack.shim.v1.TaskState
 	(TaskTerminationReason)(0),    // 1: dstack.shim.v1.TaskTerminationReason
@@ -1040,30 +1364,39 @@ var file_dstack_shim_v1_task_proto_goTypes = []any{
 	(LogOverflowPolicy)(0),        // 3: dstack.shim.v1.LogOverflowPolicy
 	(*RegistryAuth)(nil),          // 4: dstack.shim.v1.RegistryAuth
 	(*BindMount)(nil),             // 5: dstack.shim.v1.BindMount
-	(*TaskSpec)(nil),              // 6: dstack.shim.v1.TaskSpec
-	(*PortMapping)(nil),           // 7: dstack.shim.v1.PortMapping
-	(*PullProgress)(nil),          // 8: dstack.shim.v1.PullProgress
-	(*TaskStatus)(nil),            // 9: dstack.shim.v1.TaskStatus
-	(*StopPolicy)(nil),            // 10: dstack.shim.v1.StopPolicy
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 12: google.protobuf.Duration
+	(*DeviceMapping)(nil),         // 6: dstack.shim.v1.DeviceMapping
+	(*VolumeMount)(nil),           // 7: dstack.shim.v1.VolumeMount
+	(*TaskSpec)(nil),              // 8: dstack.shim.v1.TaskSpec
+	(*PortMapping)(nil),           // 9: dstack.shim.v1.PortMapping
+	(*PullProgress)(nil),          // 10: dstack.shim.v1.PullProgress
+	(*TaskStatus)(nil),            // 11: dstack.shim.v1.TaskStatus
+	(*StopPolicy)(nil),            // 12: dstack.shim.v1.StopPolicy
+	nil,                           // 13: dstack.shim.v1.TaskSpec.EnvEntry
+	nil,                           // 14: dstack.shim.v1.TaskSpec.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 16: google.protobuf.Duration
 }
 var file_dstack_shim_v1_task_proto_depIdxs = []int32{
 	4,  // 0: dstack.shim.v1.TaskSpec.registry_auth:type_name -> dstack.shim.v1.RegistryAuth
 	2,  // 1: dstack.shim.v1.TaskSpec.network_mode:type_name -> dstack.shim.v1.NetworkMode
 	5,  // 2: dstack.shim.v1.TaskSpec.mounts:type_name -> dstack.shim.v1.BindMount
 	3,  // 3: dstack.shim.v1.TaskSpec.log_overflow_policy:type_name -> dstack.shim.v1.LogOverflowPolicy
-	0,  // 4: dstack.shim.v1.TaskStatus.state:type_name -> dstack.shim.v1.TaskState
-	1,  // 5: dstack.shim.v1.TaskStatus.termination_reason:type_name -> dstack.shim.v1.TaskTerminationReason
-	7,  // 6: dstack.shim.v1.TaskStatus.ports:type_name -> dstack.shim.v1.PortMapping
-	8,  // 7: dstack.shim.v1.TaskStatus.pull_progress:type_name -> dstack.shim.v1.PullProgress
-	11, // 8: dstack.shim.v1.TaskStatus.state_time:type_name -> google.protobuf.Timestamp
-	12, // 9: dstack.shim.v1.StopPolicy.grace:type_name -> google.protobuf.Duration
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	6,  // 4: dstack.shim.v1.TaskSpec.devices:type_name -> dstack.shim.v1.DeviceMapping
+	7,  // 5: dstack.shim.v1.TaskSpec.volumes:type_name -> dstack.shim.v1.VolumeMount
+	9,  // 6: dstack.shim.v1.TaskSpec.published_ports:type_name -> dstack.shim.v1.PortMapping
+	13, // 7: dstack.shim.v1.TaskSpec.env:type_name -> dstack.shim.v1.TaskSpec.EnvEntry
+	14, // 8: dstack.shim.v1.TaskSpec.labels:type_name -> dstack.shim.v1.TaskSpec.LabelsEntry
+	0,  // 9: dstack.shim.v1.TaskStatus.state:type_name -> dstack.shim.v1.TaskState
+	1,  // 10: dstack.shim.v1.TaskStatus.termination_reason:type_name -> dstack.shim.v1.TaskTerminationReason
+	9,  // 11: dstack.shim.v1.TaskStatus.ports:type_name -> dstack.shim.v1.PortMapping
+	10, // 12: dstack.shim.v1.TaskStatus.pull_progress:type_name -> dstack.shim.v1.PullProgress
+	15, // 13: dstack.shim.v1.TaskStatus.state_time:type_name -> google.protobuf.Timestamp
+	16, // 14: dstack.shim.v1.StopPolicy.grace:type_name -> google.protobuf.Duration
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_dstack_shim_v1_task_proto_init() }
@@ -1071,15 +1404,15 @@ func file_dstack_shim_v1_task_proto_init() {
 	if File_dstack_shim_v1_task_proto != nil {
 		return
 	}
-	file_dstack_shim_v1_task_proto_msgTypes[2].OneofWrappers = []any{}
-	file_dstack_shim_v1_task_proto_msgTypes[5].OneofWrappers = []any{}
+	file_dstack_shim_v1_task_proto_msgTypes[4].OneofWrappers = []any{}
+	file_dstack_shim_v1_task_proto_msgTypes[7].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dstack_shim_v1_task_proto_rawDesc), len(file_dstack_shim_v1_task_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   7,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

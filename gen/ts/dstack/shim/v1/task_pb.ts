@@ -14,27 +14,43 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file dstack/shim/v1/task.proto.
  */
 export const file_dstack_shim_v1_task: GenFile = /*@__PURE__*/
-  fileDesc("Chlkc3RhY2svc2hpbS92MS90YXNrLnByb3RvEg5kc3RhY2suc2hpbS52MSIyCgxSZWdpc3RyeUF1dGgSEAoIdXNlcm5hbWUYASABKAkSEAoIcGFzc3dvcmQYAiABKAkiYQoJQmluZE1vdW50EhEKCWhvc3RfcGF0aBgBIAEoCRIWCg5jb250YWluZXJfcGF0aBgCIAEoCRITCgtpc19vcHRpb25hbBgDIAEoCBIUCgxpc19yZWFkX29ubHkYBCABKAgigAQKCFRhc2tTcGVjEg8KB3Rhc2tfaWQYASABKAkSDAoEbmFtZRgCIAEoCRINCgVpbWFnZRgDIAEoCRI4Cg1yZWdpc3RyeV9hdXRoGAQgASgLMhwuZHN0YWNrLnNoaW0udjEuUmVnaXN0cnlBdXRoSACIAQESFgoOY29udGFpbmVyX3VzZXIYBSABKAkSFQoNaXNfcHJpdmlsZWdlZBgGIAEoCBIRCglncHVfY291bnQYByABKBESEQoJY3B1X21pbGxpGAggASgNEhQKDG1lbW9yeV9ieXRlcxgJIAEoBBIWCg5zaG1fc2l6ZV9ieXRlcxgKIAEoBBIxCgxuZXR3b3JrX21vZGUYCyABKA4yGy5kc3RhY2suc2hpbS52MS5OZXR3b3JrTW9kZRIpCgZtb3VudHMYDCADKAsyGS5kc3RhY2suc2hpbS52MS5CaW5kTW91bnQSGgoSY29udGFpbmVyX3NzaF9rZXlzGA0gAygJEhQKDHJ1bm5lcl90b2tlbhgOIAEoCRIXCg9sb2dfc3Bvb2xfYnl0ZXMYDyABKAQSPgoTbG9nX292ZXJmbG93X3BvbGljeRgQIAEoDjIhLmRzdGFjay5zaGltLnYxLkxvZ092ZXJmbG93UG9saWN5Eg4KBmJsb2NrcxgRIAEoDUIQCg5fcmVnaXN0cnlfYXV0aCI4CgtQb3J0TWFwcGluZxIWCg5jb250YWluZXJfcG9ydBgBIAEoDRIRCglob3N0X3BvcnQYAiABKA0ibgoMUHVsbFByb2dyZXNzEhgKEGRvd25sb2FkZWRfYnl0ZXMYASABKAQSFwoPZXh0cmFjdGVkX2J5dGVzGAIgASgEEhMKC3RvdGFsX2J5dGVzGAMgASgEEhYKDmlzX3RvdGFsX2ZpbmFsGAQgASgIIvgDCgpUYXNrU3RhdHVzEg8KB3Rhc2tfaWQYASABKAkSEAoIcmV2aXNpb24YAiABKAQSKAoFc3RhdGUYAyABKA4yGS5kc3RhY2suc2hpbS52MS5UYXNrU3RhdGUSQQoSdGVybWluYXRpb25fcmVhc29uGAQgASgOMiUuZHN0YWNrLnNoaW0udjEuVGFza1Rlcm1pbmF0aW9uUmVhc29uEhsKE3Rlcm1pbmF0aW9uX21lc3NhZ2UYBSABKAkSGAoLZXhpdF9zdGF0dXMYBiABKAVIAIgBARIVCg1pc19vb21fa2lsbGVkGAcgASgIEioKBXBvcnRzGAggAygLMhsuZHN0YWNrLnNoaW0udjEuUG9ydE1hcHBpbmcSFQoNcnVubmVyX3NvY2tldBgJIAEoCRI4Cg1wdWxsX3Byb2dyZXNzGAogASgLMhwuZHN0YWNrLnNoaW0udjEuUHVsbFByb2dyZXNzSAGIAQESFAoMY29udGFpbmVyX2lkGAsgASgJEhYKDmNvbnRhaW5lcl9uYW1lGAwgASgJEg8KB2dwdV9pZHMYDSADKAkSLgoKc3RhdGVfdGltZRgOIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCDgoMX2V4aXRfc3RhdHVzQhAKDl9wdWxsX3Byb2dyZXNzIjYKClN0b3BQb2xpY3kSKAoFZ3JhY2UYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24qvQEKCVRhc2tTdGF0ZRIaChZUQVNLX1NUQVRFX1VOU1BFQ0lGSUVEEAASFgoSVEFTS19TVEFURV9QRU5ESU5HEAESGAoUVEFTS19TVEFURV9QUkVQQVJJTkcQAhIWChJUQVNLX1NUQVRFX1BVTExJTkcQAxIXChNUQVNLX1NUQVRFX0NSRUFUSU5HEAQSFgoSVEFTS19TVEFURV9SVU5OSU5HEAUSGQoVVEFTS19TVEFURV9URVJNSU5BVEVEEAYq6wIKFVRhc2tUZXJtaW5hdGlvblJlYXNvbhInCiNUQVNLX1RFUk1JTkFUSU9OX1JFQVNPTl9VTlNQRUNJRklFRBAAEioKJlRBU0tfVEVSTUlOQVRJT05fUkVBU09OX0RPTkVfQllfUlVOTkVSEAESNwozVEFTS19URVJNSU5BVElPTl9SRUFTT05fQ09OVEFJTkVSX0VYSVRFRF9XSVRIX0VSUk9SEAISNAowVEFTS19URVJNSU5BVElPTl9SRUFTT05fQ1JFQVRJTkdfQ09OVEFJTkVSX0VSUk9SEAMSKgomVEFTS19URVJNSU5BVElPTl9SRUFTT05fRVhFQ1VUT1JfRVJST1IQBBIwCixUQVNLX1RFUk1JTkFUSU9OX1JFQVNPTl9QT1JUU19CSU5ESU5HX0ZBSUxFRBAFEjAKLFRBU0tfVEVSTUlOQVRJT05fUkVBU09OX1RFUk1JTkFURURfQllfU0VSVkVSEAYqWwoLTmV0d29ya01vZGUSHAoYTkVUV09SS19NT0RFX1VOU1BFQ0lGSUVEEAASFQoRTkVUV09SS19NT0RFX0hPU1QQARIXChNORVRXT1JLX01PREVfQlJJREdFEAIqeAoRTG9nT3ZlcmZsb3dQb2xpY3kSIwofTE9HX09WRVJGTE9XX1BPTElDWV9VTlNQRUNJRklFRBAAEiAKHExPR19PVkVSRkxPV19QT0xJQ1lfVEhST1RUTEUQARIcChhMT0dfT1ZFUkZMT1dfUE9MSUNZX0RST1AQAkKoAQoSY29tLmRzdGFjay5zaGltLnYxQglUYXNrUHJvdG9QAVotZHN0YWNrLmFpL2RzdGFjay9nZW4vZ28vZHN0YWNrL3NoaW0vdjE7c2hpbXYxogIDRFNYqgIORHN0YWNrLlNoaW0uVjHKAg5Ec3RhY2tcU2hpbVxWMeICGkRzdGFja1xTaGltXFYxXEdQQk1ldGFkYXRh6gIQRHN0YWNrOjpTaGltOjpWMWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("Chlkc3RhY2svc2hpbS92MS90YXNrLnByb3RvEg5kc3RhY2suc2hpbS52MSJhCgxSZWdpc3RyeUF1dGgSEAoIdXNlcm5hbWUYASABKAkSEAoIcGFzc3dvcmQYAiABKAkSFgoOaWRlbnRpdHlfdG9rZW4YAyABKAkSFQoNZG9ja2VyX2NvbmZpZxgEIAEoCSJhCglCaW5kTW91bnQSEQoJaG9zdF9wYXRoGAEgASgJEhYKDmNvbnRhaW5lcl9wYXRoGAIgASgJEhMKC2lzX29wdGlvbmFsGAMgASgIEhQKDGlzX3JlYWRfb25seRgEIAEoCCJACg1EZXZpY2VNYXBwaW5nEhQKDHBhdGhfb25faG9zdBgBIAEoCRIZChFwYXRoX2luX2NvbnRhaW5lchgCIAEoCSKWAQoLVm9sdW1lTW91bnQSDAoEbmFtZRgBIAEoCRIPCgdiYWNrZW5kGAIgASgJEhEKCXZvbHVtZV9pZBgDIAEoCRITCgtkZXZpY2VfbmFtZRgEIAEoCRISCgptYXlfZm9ybWF0GAUgASgIEhYKDmNvbnRhaW5lcl9wYXRoGAYgASgJEhQKDGlzX3JlYWRfb25seRgHIAEoCCKvBwoIVGFza1NwZWMSDwoHdGFza19pZBgBIAEoCRIMCgRuYW1lGAIgASgJEg0KBWltYWdlGAMgASgJEjgKDXJlZ2lzdHJ5X2F1dGgYBCABKAsyHC5kc3RhY2suc2hpbS52MS5SZWdpc3RyeUF1dGhIAIgBARIWCg5jb250YWluZXJfdXNlchgFIAEoCRIVCg1pc19wcml2aWxlZ2VkGAYgASgIEhEKCWdwdV9jb3VudBgHIAEoERIRCgljcHVfbWlsbGkYCCABKA0SFAoMbWVtb3J5X2J5dGVzGAkgASgEEhYKDnNobV9zaXplX2J5dGVzGAogASgEEjEKDG5ldHdvcmtfbW9kZRgLIAEoDjIbLmRzdGFjay5zaGltLnYxLk5ldHdvcmtNb2RlEikKBm1vdW50cxgMIAMoCzIZLmRzdGFjay5zaGltLnYxLkJpbmRNb3VudBIaChJjb250YWluZXJfc3NoX2tleXMYDSADKAkSFAoMcnVubmVyX3Rva2VuGA4gASgJEhcKD2xvZ19zcG9vbF9ieXRlcxgPIAEoBBI+ChNsb2dfb3ZlcmZsb3dfcG9saWN5GBAgASgOMiEuZHN0YWNrLnNoaW0udjEuTG9nT3ZlcmZsb3dQb2xpY3kSDgoGYmxvY2tzGBEgASgNEhQKDGNhcGFiaWxpdGllcxgSIAMoCRIuCgdkZXZpY2VzGBMgAygLMh0uZHN0YWNrLnNoaW0udjEuRGV2aWNlTWFwcGluZxIsCgd2b2x1bWVzGBQgAygLMhsuZHN0YWNrLnNoaW0udjEuVm9sdW1lTW91bnQSNAoPcHVibGlzaGVkX3BvcnRzGBUgAygLMhsuZHN0YWNrLnNoaW0udjEuUG9ydE1hcHBpbmcSLgoDZW52GBYgAygLMiEuZHN0YWNrLnNoaW0udjEuVGFza1NwZWMuRW52RW50cnkSNAoGbGFiZWxzGBcgAygLMiQuZHN0YWNrLnNoaW0udjEuVGFza1NwZWMuTGFiZWxzRW50cnkSFAoMbmVlZHNfZG9ja2VyGBggASgIEhUKDWhvc3Rfc3NoX3VzZXIYGSABKAkSFQoNaG9zdF9zc2hfa2V5cxgaIAMoCRoqCghFbnZFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCEAoOX3JlZ2lzdHJ5X2F1dGgiOAoLUG9ydE1hcHBpbmcSFgoOY29udGFpbmVyX3BvcnQYASABKA0SEQoJaG9zdF9wb3J0GAIgASgNIqoBCgxQdWxsUHJvZ3Jlc3MSGAoQZG93bmxvYWRlZF9ieXRlcxgBIAEoBBIXCg9leHRyYWN0ZWRfYnl0ZXMYAiABKAQSEwoLdG90YWxfYnl0ZXMYAyABKAQSFgoOaXNfdG90YWxfZmluYWwYBCABKAgSEwoLbGF5ZXJzX2RvbmUYBSABKA0SFAoMbGF5ZXJzX3RvdGFsGAYgASgNEg8KB2F0dGVtcHQYByABKA0i+AMKClRhc2tTdGF0dXMSDwoHdGFza19pZBgBIAEoCRIQCghyZXZpc2lvbhgCIAEoBBIoCgVzdGF0ZRgDIAEoDjIZLmRzdGFjay5zaGltLnYxLlRhc2tTdGF0ZRJBChJ0ZXJtaW5hdGlvbl9yZWFzb24YBCABKA4yJS5kc3RhY2suc2hpbS52MS5UYXNrVGVybWluYXRpb25SZWFzb24SGwoTdGVybWluYXRpb25fbWVzc2FnZRgFIAEoCRIYCgtleGl0X3N0YXR1cxgGIAEoBUgAiAEBEhUKDWlzX29vbV9raWxsZWQYByABKAgSKgoFcG9ydHMYCCADKAsyGy5kc3RhY2suc2hpbS52MS5Qb3J0TWFwcGluZxIVCg1ydW5uZXJfc29ja2V0GAkgASgJEjgKDXB1bGxfcHJvZ3Jlc3MYCiABKAsyHC5kc3RhY2suc2hpbS52MS5QdWxsUHJvZ3Jlc3NIAYgBARIUCgxjb250YWluZXJfaWQYCyABKAkSFgoOY29udGFpbmVyX25hbWUYDCABKAkSDwoHZ3B1X2lkcxgNIAMoCRIuCgpzdGF0ZV90aW1lGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIOCgxfZXhpdF9zdGF0dXNCEAoOX3B1bGxfcHJvZ3Jlc3MiNgoKU3RvcFBvbGljeRIoCgVncmFjZRgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiq9AQoJVGFza1N0YXRlEhoKFlRBU0tfU1RBVEVfVU5TUEVDSUZJRUQQABIWChJUQVNLX1NUQVRFX1BFTkRJTkcQARIYChRUQVNLX1NUQVRFX1BSRVBBUklORxACEhYKElRBU0tfU1RBVEVfUFVMTElORxADEhcKE1RBU0tfU1RBVEVfQ1JFQVRJTkcQBBIWChJUQVNLX1NUQVRFX1JVTk5JTkcQBRIZChVUQVNLX1NUQVRFX1RFUk1JTkFURUQQBirrAgoVVGFza1Rlcm1pbmF0aW9uUmVhc29uEicKI1RBU0tfVEVSTUlOQVRJT05fUkVBU09OX1VOU1BFQ0lGSUVEEAASKgomVEFTS19URVJNSU5BVElPTl9SRUFTT05fRE9ORV9CWV9SVU5ORVIQARI3CjNUQVNLX1RFUk1JTkFUSU9OX1JFQVNPTl9DT05UQUlORVJfRVhJVEVEX1dJVEhfRVJST1IQAhI0CjBUQVNLX1RFUk1JTkFUSU9OX1JFQVNPTl9DUkVBVElOR19DT05UQUlORVJfRVJST1IQAxIqCiZUQVNLX1RFUk1JTkFUSU9OX1JFQVNPTl9FWEVDVVRPUl9FUlJPUhAEEjAKLFRBU0tfVEVSTUlOQVRJT05fUkVBU09OX1BPUlRTX0JJTkRJTkdfRkFJTEVEEAUSMAosVEFTS19URVJNSU5BVElPTl9SRUFTT05fVEVSTUlOQVRFRF9CWV9TRVJWRVIQBipbCgtOZXR3b3JrTW9kZRIcChhORVRXT1JLX01PREVfVU5TUEVDSUZJRUQQABIVChFORVRXT1JLX01PREVfSE9TVBABEhcKE05FVFdPUktfTU9ERV9CUklER0UQAip4ChFMb2dPdmVyZmxvd1BvbGljeRIjCh9MT0dfT1ZFUkZMT1dfUE9MSUNZX1VOU1BFQ0lGSUVEEAASIAocTE9HX09WRVJGTE9XX1BPTElDWV9USFJPVFRMRRABEhwKGExPR19PVkVSRkxPV19QT0xJQ1lfRFJPUBACQqgBChJjb20uZHN0YWNrLnNoaW0udjFCCVRhc2tQcm90b1ABWi1kc3RhY2suYWkvZHN0YWNrL2dlbi9nby9kc3RhY2svc2hpbS92MTtzaGltdjGiAgNEU1iqAg5Ec3RhY2suU2hpbS5WMcoCDkRzdGFja1xTaGltXFYx4gIaRHN0YWNrXFNoaW1cVjFcR1BCTWV0YWRhdGHqAhBEc3RhY2s6OlNoaW06OlYxYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
- * Credentials for one pull. Kept in memory and in the task's journal (mode 0600), never logged.
+ * Credentials for one pull. Kept in memory and in the task's journal (mode 0600), never logged. Set by the server; either name and
+ * password, or one of the other two.
  *
  * @generated from message dstack.shim.v1.RegistryAuth
  */
 export type RegistryAuth = Message<"dstack.shim.v1.RegistryAuth"> & {
   /**
-   * User name.
+   * User name; "AWS" for ECR. Empty: none.
    *
    * @generated from field: string username = 1;
    */
   username: string;
 
   /**
-   * Password or token.
+   * Password or token, at most 64 KiB. Empty: none.
    *
    * @generated from field: string password = 2;
    */
   password: string;
+
+  /**
+   * Refresh token in place of name and password ("identitytoken" of a Docker configuration), at most 64 KiB. Empty: none.
+   *
+   * @generated from field: string identity_token = 3;
+   */
+  identityToken: string;
+
+  /**
+   * Text of a Docker configuration file, {"auths": {"registry": {"auth": "..."}}}, at most 64 KiB; the entry of the image's registry
+   * is used, and the pull is anonymous when it has none. Empty: none.
+   *
+   * @generated from field: string docker_config = 4;
+   */
+  dockerConfig: string;
 };
 
 /**
@@ -85,6 +101,99 @@ export type BindMount = Message<"dstack.shim.v1.BindMount"> & {
  */
 export const BindMountSchema: GenMessage<BindMount> = /*@__PURE__*/
   messageDesc(file_dstack_shim_v1_task, 1);
+
+/**
+ * A device file or a directory of device files that the container may read, write and make nodes of.
+ *
+ * @generated from message dstack.shim.v1.DeviceMapping
+ */
+export type DeviceMapping = Message<"dstack.shim.v1.DeviceMapping"> & {
+  /**
+   * Absolute path below /dev on the host. Set by the server.
+   *
+   * @generated from field: string path_on_host = 1;
+   */
+  pathOnHost: string;
+
+  /**
+   * Absolute path in the container; empty: the same.
+   *
+   * @generated from field: string path_in_container = 2;
+   */
+  pathInContainer: string;
+};
+
+/**
+ * Describes the message dstack.shim.v1.DeviceMapping.
+ * Use `create(DeviceMappingSchema)` to create a new message.
+ */
+export const DeviceMappingSchema: GenMessage<DeviceMapping> = /*@__PURE__*/
+  messageDesc(file_dstack_shim_v1_task, 2);
+
+/**
+ * A disk that is attached to the host and mounted there while a task needs it. It is shared by the tasks of the host that name it.
+ *
+ * @generated from message dstack.shim.v1.VolumeMount
+ */
+export type VolumeMount = Message<"dstack.shim.v1.VolumeMount"> & {
+  /**
+   * Name of the volume, 1 to 60 characters of a-z, 0-9, '-' and '_'. Set by the server, as all fields here.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * How the disk is found: "aws" (volume_id as the disk's serial number, else device_name), "gcp" (device_name as the disk's name
+   * below /dev/disk/by-id) or "" (device_name is a path).
+   *
+   * @generated from field: string backend = 2;
+   */
+  backend: string;
+
+  /**
+   * For "aws": vol-...; empty otherwise.
+   *
+   * @generated from field: string volume_id = 3;
+   */
+  volumeId: string;
+
+  /**
+   * For "aws" a path such as /dev/sdf, may be empty; for "gcp" the disk's name; else an absolute path below /dev.
+   *
+   * @generated from field: string device_name = 4;
+   */
+  deviceName: string;
+
+  /**
+   * A disk that provably holds nothing gets an ext4 file system. False: such a disk fails the task. A disk that holds anything is
+   * never formatted.
+   *
+   * @generated from field: bool may_format = 5;
+   */
+  mayFormat: boolean;
+
+  /**
+   * Absolute path in the container.
+   *
+   * @generated from field: string container_path = 6;
+   */
+  containerPath: string;
+
+  /**
+   * The container cannot write to it.
+   *
+   * @generated from field: bool is_read_only = 7;
+   */
+  isReadOnly: boolean;
+};
+
+/**
+ * Describes the message dstack.shim.v1.VolumeMount.
+ * Use `create(VolumeMountSchema)` to create a new message.
+ */
+export const VolumeMountSchema: GenMessage<VolumeMount> = /*@__PURE__*/
+  messageDesc(file_dstack_shim_v1_task, 3);
 
 /**
  * All that the shim needs to run one task. The same id with the same content is accepted again and changes nothing.
@@ -156,7 +265,7 @@ export type TaskSpec = Message<"dstack.shim.v1.TaskSpec"> & {
   memoryBytes: bigint;
 
   /**
-   * Size of /dev/shm in bytes; 0 the runtime's default.
+   * Size of /dev/shm in bytes, which is then executable; 0 the runtime's default (Docker: 64 MiB, not executable).
    *
    * @generated from field: uint64 shm_size_bytes = 10;
    */
@@ -210,6 +319,72 @@ export type TaskSpec = Message<"dstack.shim.v1.TaskSpec"> & {
    * @generated from field: uint32 blocks = 17;
    */
   blocks: number;
+
+  /**
+   * Kernel capabilities in addition to the engine's default set, for example "SYS_PTRACE", with or without "CAP_". Empty: none.
+   *
+   * @generated from field: repeated string capabilities = 18;
+   */
+  capabilities: string[];
+
+  /**
+   * Device files to map. When there are any, they take the place of what the held accelerators would map by themselves.
+   *
+   * @generated from field: repeated dstack.shim.v1.DeviceMapping devices = 19;
+   */
+  devices: DeviceMapping[];
+
+  /**
+   * Disks to mount.
+   *
+   * @generated from field: repeated dstack.shim.v1.VolumeMount volumes = 20;
+   */
+  volumes: VolumeMount[];
+
+  /**
+   * TCP ports of the container to publish on the host's 127.0.0.1; host_port 0: a free one. Bridge networks only.
+   *
+   * @generated from field: repeated dstack.shim.v1.PortMapping published_ports = 21;
+   */
+  publishedPorts: PortMapping[];
+
+  /**
+   * Environment of the container's first process, not of the job (the runner gets that by itself). Visible to whoever may inspect
+   * containers on the host: nothing secret. Empty: none.
+   *
+   * @generated from field: map<string, string> env = 22;
+   */
+  env: { [key: string]: string };
+
+  /**
+   * Labels of the container. Keys below "ai.dstack." are refused. Empty: none.
+   *
+   * @generated from field: map<string, string> labels = 23;
+   */
+  labels: { [key: string]: string };
+
+  /**
+   * A Docker daemon will run inside: forces full privileges and puts /var/lib/docker on a volume of the task's own, which goes with
+   * the container.
+   *
+   * @generated from field: bool needs_docker = 24;
+   */
+  needsDocker: boolean;
+
+  /**
+   * Account of the host whose authorized_keys file gets host_ssh_keys while the task lives. Empty: none; then no keys either.
+   *
+   * @generated from field: string host_ssh_user = 25;
+   */
+  hostSshUser: string;
+
+  /**
+   * Public keys (type and base64, comment allowed) that may reach the task's own ports through the host, and nothing else: no shell,
+   * no other forward.
+   *
+   * @generated from field: repeated string host_ssh_keys = 26;
+   */
+  hostSshKeys: string[];
 };
 
 /**
@@ -217,7 +392,7 @@ export type TaskSpec = Message<"dstack.shim.v1.TaskSpec"> & {
  * Use `create(TaskSpecSchema)` to create a new message.
  */
 export const TaskSpecSchema: GenMessage<TaskSpec> = /*@__PURE__*/
-  messageDesc(file_dstack_shim_v1_task, 2);
+  messageDesc(file_dstack_shim_v1_task, 4);
 
 /**
  * A published port.
@@ -245,7 +420,7 @@ export type PortMapping = Message<"dstack.shim.v1.PortMapping"> & {
  * Use `create(PortMappingSchema)` to create a new message.
  */
 export const PortMappingSchema: GenMessage<PortMapping> = /*@__PURE__*/
-  messageDesc(file_dstack_shim_v1_task, 3);
+  messageDesc(file_dstack_shim_v1_task, 5);
 
 /**
  * Progress of a pull. Totals grow while layers become known.
@@ -280,6 +455,27 @@ export type PullProgress = Message<"dstack.shim.v1.PullProgress"> & {
    * @generated from field: bool is_total_final = 4;
    */
   isTotalFinal: boolean;
+
+  /**
+   * Layers that are complete, those that were present included.
+   *
+   * @generated from field: uint32 layers_done = 5;
+   */
+  layersDone: number;
+
+  /**
+   * Layers that are known so far.
+   *
+   * @generated from field: uint32 layers_total = 6;
+   */
+  layersTotal: number;
+
+  /**
+   * Number of the attempt, from 1; above 1 an earlier one failed in a way that may pass. 0: told by an older shim.
+   *
+   * @generated from field: uint32 attempt = 7;
+   */
+  attempt: number;
 };
 
 /**
@@ -287,7 +483,7 @@ export type PullProgress = Message<"dstack.shim.v1.PullProgress"> & {
  * Use `create(PullProgressSchema)` to create a new message.
  */
 export const PullProgressSchema: GenMessage<PullProgress> = /*@__PURE__*/
-  messageDesc(file_dstack_shim_v1_task, 4);
+  messageDesc(file_dstack_shim_v1_task, 6);
 
 /**
  * Status of a task at one moment. A later one has a higher revision; a reader that has seen a revision ignores lower ones.
@@ -400,7 +596,7 @@ export type TaskStatus = Message<"dstack.shim.v1.TaskStatus"> & {
  * Use `create(TaskStatusSchema)` to create a new message.
  */
 export const TaskStatusSchema: GenMessage<TaskStatus> = /*@__PURE__*/
-  messageDesc(file_dstack_shim_v1_task, 5);
+  messageDesc(file_dstack_shim_v1_task, 7);
 
 /**
  * How to end a task.
@@ -421,7 +617,7 @@ export type StopPolicy = Message<"dstack.shim.v1.StopPolicy"> & {
  * Use `create(StopPolicySchema)` to create a new message.
  */
 export const StopPolicySchema: GenMessage<StopPolicy> = /*@__PURE__*/
-  messageDesc(file_dstack_shim_v1_task, 6);
+  messageDesc(file_dstack_shim_v1_task, 8);
 
 /**
  * Life of a task. States are passed in ascending order; any may go to TERMINATED, which is never left.
