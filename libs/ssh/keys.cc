@@ -34,10 +34,11 @@ std::string PublicBlob(std::string_view public_bytes) {
 std::string Base64(std::string_view bytes) { return absl::Base64Escape(base::ToAbsl(bytes)); }
 
 // Format "openssh-key-v1" (PROTOCOL.key of OpenSSH), no cipher, one key.
+// `check` are any four bytes: a reader compares their two copies.
 std::string PrivateFile(std::string_view seed,
                         std::string_view public_bytes,
-                        std::string_view comment) {
-  const std::string check = base::SecureRandomBytes(4);
+                        std::string_view comment,
+                        const std::string& check) {
   std::string secret_part = check + check + SshString(kKeyType) + SshString(public_bytes) +
                             SshString(std::string(seed).append(public_bytes)) + SshString(comment);
   for (char pad = 1; secret_part.size() % 8 != 0; ++pad) secret_part += pad;
@@ -62,26 +63,40 @@ bool IsKeyType(absl::string_view word) {
          word.rfind("sk-", 0) == 0;
 }
 
-}  // namespace
-
-absl::StatusOr<KeyPair> GenerateKeyPair(std::string_view comment) {
+absl::StatusOr<KeyPair> MakePair(EVP_PKEY* key, std::string_view comment, const std::string& check) {
   if (comment.find_first_of(std::string_view("\r\n\0", 3)) != std::string_view::npos) {
     return base::Invalid("the comment of a key must be one line");
   }
-  const std::unique_ptr<EVP_PKEY, Free> key(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"));
   std::array<unsigned char, kKeyBytes> seed{};
   std::array<unsigned char, kKeyBytes> public_bytes{};
   std::size_t seed_size = seed.size();
   std::size_t public_size = public_bytes.size();
-  if (key == nullptr || EVP_PKEY_get_raw_private_key(key.get(), seed.data(), &seed_size) != 1 ||
-      EVP_PKEY_get_raw_public_key(key.get(), public_bytes.data(), &public_size) != 1) {
+  if (key == nullptr || EVP_PKEY_get_raw_private_key(key, seed.data(), &seed_size) != 1 ||
+      EVP_PKEY_get_raw_public_key(key, public_bytes.data(), &public_size) != 1) {
     return base::Internal("OpenSSL cannot make an Ed25519 key");
   }
   const std::string public_text(public_bytes.begin(), public_bytes.end());
   const base::Secret seed_text(std::string(seed.begin(), seed.end()));
   seed.fill(0);
   return KeyPair{fmt::format("{} {} {}", kKeyType, Base64(PublicBlob(public_text)), comment),
-                 base::Secret(PrivateFile(seed_text.Reveal(), public_text, comment))};
+                 base::Secret(PrivateFile(seed_text.Reveal(), public_text, comment, check))};
+}
+
+}  // namespace
+
+absl::StatusOr<KeyPair> GenerateKeyPair(std::string_view comment) {
+  const std::unique_ptr<EVP_PKEY, Free> key(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"));
+  return MakePair(key.get(), comment, base::SecureRandomBytes(4));
+}
+
+absl::StatusOr<KeyPair> KeyPairFromSeed(const base::Secret& seed, std::string_view comment) {
+  if (seed.Reveal().size() != kKeyBytes) return base::Invalid("the seed of a key must have 32 bytes");
+  const std::unique_ptr<EVP_PKEY, Free> key(EVP_PKEY_new_raw_private_key(
+      EVP_PKEY_ED25519,
+      nullptr,
+      reinterpret_cast<const unsigned char*>(seed.Reveal().data()),
+      seed.Reveal().size()));
+  return MakePair(key.get(), comment, base::Sha256Bytes(seed.Reveal()).substr(0, 4));
 }
 
 absl::StatusOr<std::string> BareKey(std::string_view line) {

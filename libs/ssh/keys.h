@@ -21,6 +21,9 @@ struct KeyPair {
 // A new Ed25519 pair. The comment must be one line.
 absl::StatusOr<KeyPair> GenerateKeyPair(std::string_view comment);
 
+// The pair that belongs to 32 bytes, always the same. They must be secret and as good as random.
+absl::StatusOr<KeyPair> KeyPairFromSeed(const base::Secret& seed, std::string_view comment);
+
 // "SHA256:..." as ssh-keygen -l prints it, of a line "type base64 [comment]". INVALID_ARGUMENT when
 // it is no public key.
 absl::StatusOr<std::string> Fingerprint(std::string_view public_key);

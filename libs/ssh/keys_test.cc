@@ -43,5 +43,14 @@ TEST_CASE("private keys are written as ssh wants them") {
   CHECK(NormalizePrivateKey(base::Secret("a\n")).Reveal() == "a\n");
 }
 
+TEST_CASE("a pair from a seed is always the same, and one that ssh-keygen reads") {
+  const base::Secret seed(std::string(32, 's'));
+  const auto pair = KeyPairFromSeed(seed, "job");
+  REQUIRE(pair.ok());
+  CHECK(KeyPairFromSeed(seed, "job")->private_key == pair->private_key);
+  CHECK(KeyPairFromSeed(base::Secret(std::string(32, 't')), "job")->public_key != pair->public_key);
+  CHECK_FALSE(KeyPairFromSeed(base::Secret("short"), "job").ok());
+}
+
 }  // namespace
 }  // namespace dstack::ssh

@@ -8,6 +8,7 @@
 #include "libs/telemetry/log.h"
 #include "services/runner/domain/exit_outcome.h"
 #include "services/runner/options.h"
+#include "services/runner/repo/tool.h"
 #include "services/runner/serve/app.h"
 #include "services/runner/supervise/supervisor.h"
 
@@ -26,6 +27,10 @@ int Supervise(const SuperviseOptions& options) {
 }
 
 int Main(int argc, char** argv) {
+  // Calls by git and of git; neither has anything to do with a task.
+  if (const auto status = RunAsTool(argc, argv)) return *status;
+  if (const auto status = RunAsUser(argc, argv)) return *status;
+  if (const auto status = RunAsShell(argc, argv)) return *status;
   const Options options = ParseOptions(argc, argv);
   // The log is standard error; this cannot fail.
   telemetry::InitLog({.level = options.log_level}).IgnoreError();

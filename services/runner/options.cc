@@ -44,7 +44,7 @@ void AddServing(CLI::App* command, ServingOptions* options) {
 
 void AddSupervise(CLI::App* command, SuperviseOptions* options) {
   AddServing(command, &options->serving);
-  command->add_option("--ssh-dir", options->ssh_dir, "Relocatable OpenSSH (default: no sshd)");
+  command->add_option("--ssh-dir", options->ssh_dir, "Bundle of OpenSSH and git (default: no sshd, no clones)");
   command->add_option("--ssh-port",
                       options->ssh_port,
                       "Port of sshd on all addresses (default: a free one of 127.0.0.1)");
@@ -65,6 +65,9 @@ void AddServe(CLI::App* command, ServeOptions* options) {
   command->add_option("--control-fd", options->control_fd, "Socket to supervise")->required();
   command->add_option("--appended-fd", options->appended_fd, "Counter of appends")->required();
   command->add_option("--initial-dir", options->initial_dir, "Working directory of the container")
+      ->required();
+  command->add_option("--ssh-dir", options->ssh_dir, "Bundle of OpenSSH and git");
+  command->add_option("--shared-dir", options->shared_dir, "Directory of files for the job")
       ->required();
 }
 

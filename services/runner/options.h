@@ -28,7 +28,7 @@ struct ServingOptions {
 
 struct SuperviseOptions {
   ServingOptions serving;
-  // Relocatable OpenSSH; empty: no sshd.
+  // Bundle of OpenSSH and git; empty: no sshd, no clones.
   std::string ssh_dir;
   // 0: a free port of 127.0.0.1, otherwise this port of all addresses.
   std::uint16_t ssh_port = 0;
@@ -46,7 +46,16 @@ struct ServeOptions {
   int control_fd = -1;
   int appended_fd = -1;
   std::string initial_dir;
+  // See SuperviseOptions.
+  std::string ssh_dir;
+  std::string shared_dir;
 };
+
+// The task's directory in every container; elsewhere a runner changes nothing of its system.
+inline constexpr char kContainerTaskDir[] = "/dstack/runner";
+
+// Variables of serve that hold the container's proxies: this, then the name.
+inline constexpr char kProxyPrefix[] = "DSTACK_PROXY_";
 
 struct DeliverOptions {
   ServingOptions serving;

@@ -36,14 +36,14 @@ absl::Status InstallOne(const v1::FileMapping& file, const TaskDir& dir, const P
 absl::Status InstallFiles(const v1::JobSpec& job,
                           const TaskDir& dir,
                           const std::string& initial_dir,
-                          std::string* lines) {
+                          const std::function<void(const std::string&)>& progress) {
   if (job.files().empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const ImageConfig image, LoadImageConfig(dir.ImageConfig()));
   ASSIGN_OR_RETURN(const Places places, ResolvePlaces(job, image, initial_dir));
   RETURN_IF_ERROR(MakeDirsFor(places.working_dir, places.user).status());
   for (const v1::FileMapping& file : job.files()) {
     RETURN_IF_ERROR(base::Annotate(InstallOne(file, dir, places), "files to {}", file.path()));
-    *lines += fmt::format("files unpacked to {}\n", file.path());
+    progress(fmt::format("files unpacked to {}", file.path()));
   }
   return absl::OkStatus();
 }

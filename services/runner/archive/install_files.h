@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include <absl/status/status.h>
@@ -12,10 +13,10 @@ namespace dstack::runner {
 
 // Unpacks all archives of the job to their places, for the job's user. What is at a destination is
 // deleted first, unless the working directory or the home lies in it: then the archive is unpacked
-// over it. Adds a line per archive to `lines`. May be repeated.
+// over it. `progress` gets a line per archive. May be repeated.
 absl::Status InstallFiles(const v1::JobSpec& job,
                           const TaskDir& dir,
                           const std::string& initial_dir,
-                          std::string* lines);
+                          const std::function<void(const std::string&)>& progress);
 
 }  // namespace dstack::runner

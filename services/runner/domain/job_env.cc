@@ -14,9 +14,9 @@ namespace {
 
 constexpr std::string_view kDefaultPath =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-// Runs have no repository of their own; scripts that use these variables still find values.
-constexpr std::string_view kNoRepository = "none";
-constexpr std::string_view kRepositoryDir = "/workflow";
+// Of jobs without a repository: scripts that use these variables still find values.
+constexpr char kNoRepository[] = "none";
+constexpr char kRepositoryDir[] = "/workflow";
 
 std::uint32_t GpusOfNode(const v1::JobSpec& job) {
   const auto node = static_cast<int>(job.identity().job_num());
@@ -28,8 +28,6 @@ void AddIdentity(const v1::JobIdentity& identity, Environment* out) {
   (*out)["DSTACK_RUN_ID"] = identity.run_id();
   (*out)["DSTACK_RUN_NAME"] = identity.run_name();
   (*out)["DSTACK_JOB_ID"] = identity.job_id();
-  (*out)["DSTACK_REPO_ID"] = kNoRepository;
-  (*out)["DSTACK_REPO_DIR"] = kRepositoryDir;
   (*out)["DSTACK_NODE_RANK"] = std::to_string(identity.job_num());
   (*out)["DSTACK_NODES_NUM"] = std::to_string(std::max(1U, identity.jobs_per_replica()));
 }
@@ -64,6 +62,8 @@ Environment BuildJobEnvironment(const Environment& inherited,
   Environment environment = inherited;
   AddIdentity(job.identity(), &environment);
   AddCluster(job, &environment);
+  environment["DSTACK_REPO_ID"] = job.has_repo() ? job.repo().repo_id() : kNoRepository;
+  environment["DSTACK_REPO_DIR"] = job.has_repo() ? places.repo_dir : kRepositoryDir;
   environment["DSTACK_WORKING_DIR"] = places.working_dir;
   environment["DSTACK_MPI_HOSTFILE"] = places.mpi_hostfile;
   for (const auto& [name, value] : job.env()) environment[name] = value;

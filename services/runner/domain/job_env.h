@@ -18,6 +18,7 @@ struct JobPlaces {
   std::string working_dir;
   std::string home;
   std::string mpi_hostfile;
+  std::string repo_dir;  // empty: the job has no repository
 };
 
 // "NAME=value" entries of a process; exported shell functions are left out, the last of two equal

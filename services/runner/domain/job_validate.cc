@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "libs/base/git_url.h"
 #include "libs/base/status.h"
 
 namespace dstack::runner {
@@ -52,6 +53,58 @@ void CheckEnv(const v1::JobSpec& job, Violations* out) {
   }
 }
 
+bool IsPathWish(std::string_view path) {
+  const bool is_other_home = path.starts_with('~') && path.size() > 1 && path[1] != '/';
+  return !HasNul(path) && !is_other_home;
+}
+
+void CheckGitRepo(const v1::GitRepo& repo, Violations* out) {
+  if (const auto url = base::ParseGitUrl(repo.clone_url()); !url.ok()) {
+    out->push_back({"repo.git.clone_url", std::string(base::Message(url.status()))});
+  }
+  const auto is_name = [](std::string_view text) {
+    return std::none_of(text.begin(), text.end(), [](char c) {
+      return static_cast<unsigned char>(c) <= ' ' || c == '\x7f';
+    });
+  };
+  if (repo.branch().starts_with('-') || !is_name(repo.branch())) {
+    out->push_back({"repo.git.branch", fmt::format("{:?} is no name of a branch", repo.branch())});
+  }
+  const bool is_hash = repo.hash().size() >= 4 && repo.hash().size() <= 64 &&
+                       repo.hash().find_first_not_of("0123456789abcdefABCDEF") == std::string::npos;
+  if (!repo.hash().empty() && !is_hash) {
+    out->push_back({"repo.git.hash",
+                    fmt::format("{:?} is not 4 to 64 hexadecimal digits", repo.hash())});
+  }
+  for (const std::string* text : {&repo.user_name(), &repo.user_email()}) {
+    if (text->find_first_of(std::string_view("\n\r\0", 3)) != std::string::npos ||
+        text->starts_with('-')) {
+      out->push_back({"repo.git.user_name", "name and e-mail must be one line without a leading \"-\""});
+    }
+  }
+  // Not shown.
+  if (!is_name(repo.oauth_token())) {
+    out->push_back({"repo.git.oauth_token", "must not contain blanks or control characters"});
+  }
+  if (HasNul(repo.private_key())) {
+    out->push_back({"repo.git.private_key", "must not contain a NUL byte"});
+  }
+}
+
+void CheckRepo(const v1::Repo& repo, Violations* out) {
+  if (!IsPathWish(repo.path())) {
+    out->push_back({"repo.path",
+                    fmt::format("{:?} must be relative, absolute or begin with \"~/\"", repo.path())});
+  }
+  if (HasNul(repo.repo_id())) out->push_back({"repo.repo_id", "must not contain a NUL byte"});
+  if (repo.has_git()) CheckGitRepo(repo.git(), out);
+  for (const std::string* digest : {&repo.git().diff_digest(), &repo.archive_digest()}) {
+    if (!digest->empty() && !IsDigest(*digest)) {
+      out->push_back({"repo", fmt::format("{:?} is not 64 lower-case hexadecimal digits", *digest)});
+    }
+  }
+}
+
 void CheckPaths(const v1::JobSpec& job, Violations* out) {
   const std::string& dir = job.working_dir();
   if (HasNul(dir) || (!dir.empty() && dir.front() != '/' && dir.front() != '~')) {
@@ -63,9 +116,7 @@ void CheckPaths(const v1::JobSpec& job, Violations* out) {
       out->push_back({fmt::format("files[{}].digest", i),
                       fmt::format("{:?} is not 64 lower-case hexadecimal digits", file.digest())});
     }
-    const bool is_other_home =
-        file.path().starts_with('~') && file.path().size() > 1 && file.path()[1] != '/';
-    if (file.path().empty() || HasNul(file.path()) || is_other_home) {
+    if (file.path().empty() || !IsPathWish(file.path())) {
       out->push_back(
           {fmt::format("files[{}].path", i),
            fmt::format("{:?} must be relative, absolute or begin with \"~/\"", file.path())});
@@ -93,6 +144,11 @@ absl::Status ValidateJob(const v1::JobSpec& job) {
   CheckEnv(job, &violations);
   CheckPaths(job, &violations);
   CheckUser(job.user(), &violations);
+  if (job.has_repo()) CheckRepo(job.repo(), &violations);
+  // A second line would be a second key.
+  if (job.cluster().ssh_public_key().find_first_of("\r\n") != std::string::npos) {
+    violations.push_back({"cluster.ssh_public_key", "must be one line"});
+  }
   CheckDuration("max_duration", job.max_duration(), &violations);
   CheckDuration("stop_duration", job.stop_duration(), &violations);
   return base::InvalidFields(violations);

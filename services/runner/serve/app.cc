@@ -4,6 +4,9 @@
 #include <cerrno>
 #include <csignal>
 #include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include <poll.h>
 #include <sys/epoll.h>
@@ -18,6 +21,8 @@
 #include "services/runner/serve/core.h"
 #include "services/runner/serve/grpc_server.h"
 #include "services/runner/serve/lost_job.h"
+
+extern char** environ;
 
 namespace dstack::runner {
 namespace {
@@ -92,6 +97,26 @@ void OnControl(EventLoop& loop, LiveSupervisor& supervisor, ServeCore& core) {
   }
 }
 
+// The supervisor hands proxies over under names that mean nothing to gRPC.
+std::vector<std::string> Proxies() {
+  std::vector<std::string> proxies;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    std::string_view text = *entry;
+    if (!text.starts_with(kProxyPrefix)) continue;
+    text.remove_prefix(std::string_view(kProxyPrefix).size());
+    proxies.emplace_back(text);
+  }
+  return proxies;
+}
+
+CheckoutContext MakeCheckoutContext(const ServeOptions& options) {
+  return {.initial_dir = options.initial_dir,
+          .bundle_dir = options.ssh_dir,
+          .shared_dir = options.shared_dir,
+          .proxies = Proxies(),
+          .may_change_system = options.serving.task_dir == kContainerTaskDir};
+}
+
 absl::Status Serve(const ServeOptions& options) {
   const TaskDir dir(options.serving.task_dir);
   RETURN_IF_ERROR(Enter(dir));
@@ -101,7 +126,7 @@ absl::Status Serve(const ServeOptions& options) {
   const base::UniqueFd appended(options.appended_fd);
   LiveSupervisor supervisor((base::UniqueFd(options.control_fd)));
   // The supervisor ends this process when it leaves.
-  ServeCore core(loop, dir, supervisor, options.initial_dir, [] {});
+  ServeCore core(loop, dir, supervisor, MakeCheckoutContext(options), [] {});
   RETURN_IF_ERROR(core.Load());
   // The status comes first; no call may be answered without it.
   pollfd first{.fd = supervisor.channel().fd(), .events = POLLIN, .revents = 0};
@@ -132,7 +157,7 @@ absl::Status Deliver(const DeliverOptions& options) {
   const base::UniqueFd signals = WatchTermination(loop);
   const base::UniqueFd removal = WatchRemoval(loop, dir);
   GoneSupervisor supervisor;
-  ServeCore core(loop, dir, supervisor, dir.root(), [&loop] { loop.Stop(); });
+  ServeCore core(loop, dir, supervisor, {.initial_dir = dir.root()}, [&loop] { loop.Stop(); });
   RETURN_IF_ERROR(core.Load());
   core.OnStatus(status);
   ASSIGN_OR_RETURN(const auto server, GrpcServer::Start(options.serving, dir, loop, core));

@@ -50,12 +50,12 @@ control::ToSupervisor StopMessage(const google::protobuf::Duration& grace) {
 ServeCore::ServeCore(EventLoop& loop,
                      const TaskDir& dir,
                      SupervisorPort& supervisor,
-                     std::string initial_dir,
+                     CheckoutContext checkout,
                      std::function<void()> on_end)
     : loop_(loop),
       dir_(dir),
       supervisor_(supervisor),
-      initial_dir_(std::move(initial_dir)),
+      checkout_(std::move(checkout)),
       on_end_(std::move(on_end)),
       files_(dir.Files()),
       usage_(loop,
@@ -87,6 +87,8 @@ absl::Status ServeCore::Load() {
 void ServeCore::OnStatus(const v1::JobStatus& status) {
   if (status.revision() < status_.revision()) return;
   status_ = status;
+  // Stopped before its start: nobody needs the code any more.
+  if (status_.state() == v1::JOB_STATE_FINISHED) unpacker_.request_stop();
   // The archives are unpacked and not needed again.
   if (status_.state() == v1::JOB_STATE_RUNNING) base::RemoveAll(dir_.Files()).IgnoreError();
   // An earlier process died between the mark and its message to the supervisor.
@@ -243,21 +245,23 @@ void ServeCore::OnStart() {
   is_starting_ = true;
   // On a thread of its own: the session stays alive while a large archive is unpacked. It is joined
   // by the next assignment or the destructor.
-  unpacker_ = std::jthread([this, job = job_] {
-    std::string lines;
-    absl::Status status = InstallFiles(job, dir_, initial_dir_, &lines);
-    loop_.Post([this, status = std::move(status), lines = std::move(lines)] {
-      OnUnpacked(status, lines);
-    });
+  unpacker_ = std::jthread([this, job = job_](const std::stop_token& stop) {
+    const auto progress = [this](const std::string& line) {
+      loop_.Post([this, line] { TellLine(line); });
+    };
+    absl::Status status = InstallRepo(job, dir_, checkout_, progress, stop);
+    if (status.ok()) status = InstallFiles(job, dir_, checkout_.initial_dir, progress);
+    loop_.Post([this, status = std::move(status)] { OnUnpacked(status); });
   });
 }
 
-void ServeCore::OnUnpacked(const absl::Status& status, const std::string& lines) {
-  for (absl::string_view line : absl::StrSplit(lines, '\n', absl::SkipEmpty())) {
-    control::ToSupervisor message;
-    message.mutable_line()->set_text(std::string(line));
-    supervisor_.Tell(message);
-  }
+void ServeCore::TellLine(const std::string& line) {
+  control::ToSupervisor message;
+  message.mutable_line()->set_text(line);
+  supervisor_.Tell(message);
+}
+
+void ServeCore::OnUnpacked(const absl::Status& status) {
   control::ToSupervisor message;
   // A process that died between job.pb and its message to the supervisor left this to us.
   message.mutable_submitted();

@@ -14,6 +14,7 @@
 #include "services/runner/control/control.pb.h"
 
 #include "services/runner/loop/event_loop.h"
+#include "services/runner/repo/checkout.h"
 #include "services/runner/serve/file_store.h"
 #include "services/runner/serve/log_stream.h"
 #include "services/runner/serve/session.h"
@@ -27,12 +28,12 @@ namespace dstack::runner {
 // runs on the loop's thread.
 class ServeCore {
  public:
-  // References outlive the core. `initial_dir` is the container's working directory. `on_end` is
+  // References outlive the core. `checkout` is where code and files are put in place. `on_end` is
   // called once the server has acknowledged the end.
   ServeCore(EventLoop& loop,
             const TaskDir& dir,
             SupervisorPort& supervisor,
-            std::string initial_dir,
+            CheckoutContext checkout,
             std::function<void()> on_end);
   ~ServeCore();
 
@@ -65,7 +66,8 @@ class ServeCore {
   absl::Status AcceptJob(const v1::JobSpec& job);
   void OnChunk(const v1::FileChunk& chunk);
   void OnStart();
-  void OnUnpacked(const absl::Status& status, const std::string& lines);
+  void TellLine(const std::string& line);
+  void OnUnpacked(const absl::Status& status);
   void OnAckLogs(const v1::LogPosition& position);
   void OnAckEnd();
   void TellEnd();
@@ -84,7 +86,7 @@ class ServeCore {
   EventLoop& loop_;
   const TaskDir& dir_;
   SupervisorPort& supervisor_;
-  const std::string initial_dir_;
+  const CheckoutContext checkout_;
   const std::function<void()> on_end_;
   FileStore files_;
   v1::JobStatus status_;

@@ -15,10 +15,17 @@ namespace {
 
 constexpr std::size_t kMaxChunkBytes = 1 << 20;
 
-bool IsOfJob(const v1::JobSpec& job, const std::string& digest) {
-  return std::any_of(job.files().begin(), job.files().end(), [&](const v1::FileMapping& file) {
-    return file.digest() == digest;
-  });
+// Each digest once, in the order of use.
+std::vector<std::string> DigestsOf(const v1::JobSpec& job) {
+  std::vector<std::string> digests;
+  const auto add = [&](const std::string& digest) {
+    const bool is_known = std::find(digests.begin(), digests.end(), digest) != digests.end();
+    if (!digest.empty() && !is_known) digests.push_back(digest);
+  };
+  add(job.repo().git().diff_digest());
+  add(job.repo().archive_digest());
+  for (const v1::FileMapping& file : job.files()) add(file.digest());
+  return digests;
 }
 
 }  // namespace
@@ -30,17 +37,15 @@ std::string FileStore::PathOf(const std::string& digest) const {
 }
 
 std::vector<std::string> FileStore::Missing(const v1::JobSpec& job) const {
-  std::vector<std::string> missing;
-  for (const v1::FileMapping& file : job.files()) {
-    const bool is_known = std::find(missing.begin(), missing.end(), file.digest()) != missing.end();
-    if (!is_known && !base::Exists(PathOf(file.digest()))) missing.push_back(file.digest());
-  }
+  std::vector<std::string> missing = DigestsOf(job);
+  std::erase_if(missing, [this](const std::string& digest) { return base::Exists(PathOf(digest)); });
   return missing;
 }
 
 absl::Status FileStore::Add(const v1::JobSpec& job, const v1::FileChunk& chunk) {
   // The digest becomes a file name; those of the job were checked when it was submitted.
-  if (!IsOfJob(job, chunk.digest())) {
+  const std::vector<std::string> digests = DigestsOf(job);
+  if (std::find(digests.begin(), digests.end(), chunk.digest()) == digests.end()) {
     return base::InvalidField("file_chunk.digest",
                               fmt::format("{:?} is not a file of the job", chunk.digest()));
   }

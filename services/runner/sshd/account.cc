@@ -1,5 +1,6 @@
 #include "services/runner/sshd/account.h"
 
+#include <absl/strings/numbers.h>
 #include <absl/strings/str_join.h>
 #include <absl/strings/str_split.h>
 #include <fcntl.h>
@@ -15,12 +16,23 @@ namespace {
 
 // Compiled into Debian's sshd.
 constexpr char kChrootDir[] = "/run/sshd";
+// Where every container has this program.
+constexpr char kOwnProgram[] = "/usr/local/bin/dstack-runner";
 constexpr std::string_view kSshdLine = "sshd:x:74:65534::/run/sshd:/sbin/nologin\n";
 
 bool HasUser(std::string_view passwd, std::string_view user) {
   for (absl::string_view line : absl::StrSplit(base::ToAbsl(passwd), '\n')) {
     const std::string_view text = base::ToStd(line);
     if (text.starts_with(user) && text.substr(user.size()).starts_with(':')) return true;
+  }
+  return false;
+}
+
+bool HasUid(std::string_view passwd, uid_t uid) {
+  for (absl::string_view line : absl::StrSplit(base::ToAbsl(passwd), '\n')) {
+    const std::vector<absl::string_view> fields = absl::StrSplit(line, ':');
+    uid_t found = 0;
+    if (fields.size() > 2 && absl::SimpleAtoi(fields[2], &found) && found == uid) return true;
   }
   return false;
 }
@@ -58,20 +70,42 @@ std::string WithUnlockedUser(std::string_view shadow, std::string_view user) {
   return is_changed ? absl::StrJoin(lines, "\n") : "";
 }
 
-absl::Status PrepareAccounts(const std::string& user, const std::string& etc) {
+std::string WithJobUser(std::string_view passwd, const JobUser& user, const std::string& shell) {
+  if (HasUid(passwd, user.uid) || HasUser(passwd, user.name)) return "";
+  std::string changed(passwd);
+  if (!changed.empty() && changed.back() != '\n') changed += '\n';
+  return changed + fmt::format("{}:x:{}:{}::{}:{}\n", user.name, user.uid, user.gid, user.home, shell);
+}
+
+std::string FindShell() {
+  for (const char* path : {"/bin/sh", "/bin/bash", "/bin/ash", "/busybox/sh", "/usr/bin/sh"}) {
+    if (access(path, X_OK) == 0) return path;
+  }
+  return kOwnProgram;
+}
+
+absl::Status PrepareJobUser(const JobUser& user, const std::string& etc) {
   RETURN_IF_ERROR(base::MakeDirs(etc, 0755));  // an image without anything
+  const std::string passwd = etc + "/passwd";
+  const std::string changed =
+      WithJobUser(base::ReadFile(passwd).value_or(""), user, FindShell());
+  return changed.empty() ? absl::OkStatus() : Overwrite(passwd, changed);
+}
+
+absl::Status PrepareAccounts(const JobUser& user, const std::string& etc) {
+  RETURN_IF_ERROR(PrepareJobUser(user, etc));
   const std::string passwd = etc + "/passwd";
   const std::string shadow = etc + "/shadow";
   std::string content = base::ReadFile(passwd).value_or("");
   // An image without users has nobody to log in as.
   if (!HasUser(content, "root")) {
-    content.insert(0, "root:x:0:0:root:/root:/bin/sh\n");
+    content.insert(0, fmt::format("root:x:0:0:root:/root:{}\n", FindShell()));
     RETURN_IF_ERROR(Overwrite(passwd, content));
   }
   if (const std::string changed = WithSshdUser(content); !changed.empty()) {
     RETURN_IF_ERROR(Overwrite(passwd, changed));
   }
-  for (const std::string& name : {std::string("root"), user}) {
+  for (const std::string& name : {std::string("root"), user.name}) {
     const std::string changed = WithUnlockedUser(base::ReadFile(shadow).value_or(""), name);
     if (!changed.empty()) RETURN_IF_ERROR(Overwrite(shadow, changed));
   }

@@ -5,6 +5,8 @@
 
 #include <absl/status/status.h>
 
+#include "services/runner/job/user_lookup.h"
+
 namespace dstack::runner {
 
 // Changes to the account files of a container so that logins by key work. Pure functions on the
@@ -17,8 +19,19 @@ std::string WithSshdUser(std::string_view passwd);
 // not. The account still has no password.
 std::string WithUnlockedUser(std::string_view shadow, std::string_view user);
 
-// Applies both below `etc` and makes the directory that sshd changes its root to. Needs root.
-absl::Status PrepareAccounts(const std::string& user, const std::string& etc = "/etc");
+// passwd with an entry for a user that has none: ssh and sshd know no users by number alone. With
+// a login shell of the image, else with our own program, which says that there is none (sftp and
+// forwards work all the same).
+std::string WithJobUser(std::string_view passwd, const JobUser& user, const std::string& shell);
+
+// The image's shell, see WithJobUser.
+std::string FindShell();
+
+// Adds the job's user to `etc`/passwd. Needs root.
+absl::Status PrepareJobUser(const JobUser& user, const std::string& etc = "/etc");
+
+// Applies all of it below `etc` and makes the directory that sshd changes its root to. Needs root.
+absl::Status PrepareAccounts(const JobUser& user, const std::string& etc = "/etc");
 
 // True when sshd finds its user and directory.
 bool HasSshdAccount(const std::string& etc = "/etc");

@@ -1,8 +1,8 @@
 #include "services/runner/sshd/daemon.h"
 
 #include <array>
+#include <chrono>
 #include <csignal>
-#include <filesystem>
 #include <utility>
 #include <vector>
 
@@ -20,7 +20,9 @@
 #include "libs/base/status.h"
 #include "services/runner/job/fork_exec.h"
 #include "services/runner/sshd/account.h"
+#include "services/runner/sshd/bundle.h"
 #include "services/runner/sshd/config.h"
+#include "services/runner/sshd/host_key.h"
 
 namespace dstack::runner {
 namespace {
@@ -30,6 +32,8 @@ constexpr std::size_t kMaxLineBytes = 4096;
 // Somebody else may take a free port between our look and sshd's bind.
 constexpr int kMaxAttempts = 3;
 constexpr char kLoopback[] = "127.0.0.1";
+constexpr base::BackoffPolicy kRestartPolicy{.initial = std::chrono::milliseconds(100),
+                                             .max = std::chrono::milliseconds(10'000)};
 
 absl::StatusOr<std::uint16_t> FreeLoopbackPort() {
   const base::UniqueFd socket_fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -45,38 +49,40 @@ absl::StatusOr<std::uint16_t> FreeLoopbackPort() {
   return ntohs(address.sin_port);
 }
 
-// The bundle's own loader runs its programs wherever it lies.
-absl::StatusOr<std::string> FindLoader(const std::string& lib_dir) {
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(lib_dir, error)) {
-    if (entry.path().filename().string().starts_with("ld-linux")) return entry.path().string();
-  }
-  return absl::NotFoundError(fmt::format("no loader in {}", lib_dir));
-}
-
 }  // namespace
 
 SshDaemon::SshDaemon(EventLoop& loop, Settings settings, RunnerLog& log, OnListening on_listening)
     : loop_(loop),
       settings_(std::move(settings)),
       log_(log),
-      on_listening_(std::move(on_listening)) {}
+      on_listening_(std::move(on_listening)),
+      backoff_(kRestartPolicy, random_) {}
 
 SshDaemon::~SshDaemon() {
+  loop_.Cancel(&restart_);
   if (output_) loop_.Unwatch(output_.get());
 }
 
-void SshDaemon::Start(const JobUser& user, const Environment& environment) {
+void SshDaemon::Start(Access access) {
   if (settings_.bundle_dir.empty() || phase_ != Phase::kIdle) return;
-  user_ = user;
-  environment_ = environment;
+  access_ = std::move(access);
   absl::Status prepared = base::MakeDirs(settings_.state_dir, 0755);
   if (prepared.ok() && settings_.may_change_system && geteuid() == 0) {
-    prepared = PrepareAccounts(user.name);
+    prepared = PrepareAccounts(access_.user);
   }
+  if (prepared.ok()) prepared = WriteHostKey();
   if (!prepared.ok()) return GiveUp(base::Message(prepared));
   if (geteuid() == 0 && !HasSshdAccount()) return GiveUp("there is no user sshd on this host");
   MakeHostKey();
+}
+
+// The key that the server chose, in the two files that ssh-keygen would make.
+absl::Status SshDaemon::WriteHostKey() {
+  if (access_.host_private_key.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::string public_key, PublicHalf(access_.host_private_key));
+  const std::string path = settings_.state_dir + "/host_key";
+  RETURN_IF_ERROR(base::WriteFileAtomic(path, access_.host_private_key, 0600));
+  return base::WriteFileAtomic(path + ".pub", public_key + "\n", 0644);
 }
 
 void SshDaemon::MakeHostKey() {
@@ -89,9 +95,9 @@ void SshDaemon::MakeHostKey() {
 }
 
 void SshDaemon::StartDaemon() {
-  phase_ = Phase::kStarting;
   ++attempts_;
   absl::Status started = WriteConfig();
+  phase_ = Phase::kStarting;
   if (started.ok()) {
     // -r: no exec of itself for each connection, which would go around the loader given here.
     started = Spawn("sbin/sshd", {"-D", "-e", "-r", "-f", settings_.state_dir + "/sshd_config"});
@@ -104,26 +110,31 @@ absl::Status SshDaemon::WriteConfig() {
                     .port = settings_.port,
                     .host_key = settings_.state_dir + "/host_key",
                     .authorized_keys = settings_.state_dir + "/authorized_keys",
-                    .environment = environment_};
+                    .environment = access_.environment};
   if (settings_.port == 0) {
     config.listen_address = kLoopback;
-    ASSIGN_OR_RETURN(config.port, FreeLoopbackPort());
+    // Forwards lead to the port that was told: a restarted sshd takes it again.
+    if (phase_ == Phase::kRestarting) config.port = port_;
+    if (config.port == 0) {
+      ASSIGN_OR_RETURN(config.port, FreeLoopbackPort());
+    }
   }
   port_ = config.port;
   // A copy: sshd reads it as the user who logs in, who cannot look into the task's directory.
-  const std::string keys = base::ReadFile(settings_.authorized_keys).value_or("");
+  std::string keys = base::ReadFile(settings_.authorized_keys).value_or("");
+  if (!keys.empty() && keys.back() != '\n') keys += '\n';
+  keys += access_.authorized_keys;
   RETURN_IF_ERROR(base::WriteFileAtomic(config.authorized_keys, keys, 0644));
   return base::WriteFileAtomic(
       settings_.state_dir + "/sshd_config", RenderSshdConfig(config), 0600);
 }
 
 absl::Status SshDaemon::Spawn(const std::string& program, const std::vector<std::string>& args) {
-  const std::string lib_dir = settings_.bundle_dir + "/lib";
-  ASSIGN_OR_RETURN(const std::string loader, FindLoader(lib_dir));
+  ASSIGN_OR_RETURN(std::vector<std::string> command, BundleCommand(settings_.bundle_dir, program));
   ASSIGN_OR_RETURN(base::Pipe pipe, base::MakePipe());
   ForkExecSpec spec{
-      .program = loader,
-      .argv = {loader, "--library-path", lib_dir, settings_.bundle_dir + "/" + program},
+      .program = command.front(),
+      .argv = std::move(command),
       .env = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
       .fds = {{pipe.write.get(), STDOUT_FILENO}, {pipe.write.get(), STDERR_FILENO}}};
   spec.argv.insert(spec.argv.end(), args.begin(), args.end());
@@ -157,6 +168,7 @@ void SshDaemon::OnOutput() {
 void SshDaemon::OnLine(std::string_view line) {
   if (phase_ == Phase::kStarting && line.starts_with("Server listening on")) {
     phase_ = Phase::kListening;
+    has_listened_ = true;
     std::string key = base::ReadFile(settings_.state_dir + "/host_key.pub").value_or("");
     absl::StripAsciiWhitespace(&key);
     on_listening_(port_, key);
@@ -174,10 +186,24 @@ bool SshDaemon::OnChildExit(pid_t pid, int wait_status) {
     StartDaemon();
   } else if (phase_ == Phase::kStarting && settings_.port == 0 && attempts_ < kMaxAttempts) {
     StartDaemon();
+  } else if (phase_ == Phase::kListening || (phase_ == Phase::kStarting && has_listened_)) {
+    Restart();
   } else if (phase_ != Phase::kStopped) {
     GiveUp(absl::StrJoin(last_lines_, "; "));
   }
   return true;
+}
+
+// It worked before: whoever killed it did not mean to lock the job's owner out. Sessions live on
+// without it.
+void SshDaemon::Restart() {
+  phase_ = Phase::kRestarting;
+  attempts_ = kMaxAttempts;
+  log_.Line("sshd ended and is started again");
+  restart_ = loop_.After(backoff_.Next(), [this] {
+    restart_ = EventLoop::kNoTimer;
+    StartDaemon();
+  });
 }
 
 void SshDaemon::GiveUp(std::string_view why) {
@@ -187,6 +213,7 @@ void SshDaemon::GiveUp(std::string_view why) {
 
 void SshDaemon::Stop() {
   phase_ = Phase::kStopped;
+  loop_.Cancel(&restart_);
   if (pid_ > 0) kill(pid_, SIGTERM);
 }
 

@@ -8,7 +8,9 @@
 
 #include <sys/types.h>
 
+#include "libs/base/backoff.h"
 #include "libs/base/file.h"
+#include "libs/base/random.h"
 #include "services/runner/domain/job_env.h"
 #include "services/runner/job/user_lookup.h"
 #include "services/runner/loop/event_loop.h"
@@ -35,8 +37,19 @@ class SshDaemon {
   SshDaemon(EventLoop& loop, Settings settings, RunnerLog& log, OnListening on_listening);
   ~SshDaemon();
 
-  // Sessions get the job's environment. Returns at once.
-  void Start(const JobUser& user, const Environment& environment);
+  // What the job decides.
+  struct Access {
+    JobUser user;
+    // Of every session.
+    Environment environment;
+    // OpenSSH form; empty: one is made.
+    std::string host_private_key;
+    // Besides those of the settings: lines of authorized_keys.
+    std::string authorized_keys;
+  };
+
+  // Returns at once. From now on sshd is started again, on the same port, whenever it dies.
+  void Start(Access access);
   // Ends sshd and, with it, its sessions.
   void Stop();
   // True when the process was sshd (or the tool that makes its key).
@@ -46,10 +59,12 @@ class SshDaemon {
   pid_t pid() const { return pid_; }
 
  private:
-  enum class Phase { kIdle, kMakingKey, kStarting, kListening, kStopped };
+  enum class Phase { kIdle, kMakingKey, kStarting, kListening, kRestarting, kStopped };
 
   void MakeHostKey();
   void StartDaemon();
+  void Restart();
+  absl::Status WriteHostKey();
   absl::Status WriteConfig();
   absl::Status Spawn(const std::string& program, const std::vector<std::string>& args);
   void OnOutput();
@@ -61,10 +76,13 @@ class SshDaemon {
   RunnerLog& log_;
   const OnListening on_listening_;
   Phase phase_ = Phase::kIdle;
-  JobUser user_;
-  Environment environment_;
+  Access access_;
+  base::SeededRandom random_;
+  base::Backoff backoff_;
+  EventLoop::TimerId restart_ = EventLoop::kNoTimer;
   std::uint16_t port_ = 0;
   int attempts_ = 0;
+  bool has_listened_ = false;
   pid_t pid_ = -1;
   base::UniqueFd output_;
   std::string partial_line_;

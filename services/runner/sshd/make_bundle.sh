@@ -1,7 +1,8 @@
 #!/bin/bash
-# Copies this machine's OpenSSH with its libraries and loader to DIRECTORY, so that it runs on any
-# Linux of the same architecture, whatever C library it has. Two ways to run it:
-#   mounted at /opt/dstack/ssh       its programs by themselves (their loader is named by that path)
+# Copies this machine's OpenSSH and git with their libraries, their loader and the certificates of
+# public authorities to DIRECTORY, so that they run on any Linux of the same architecture, whatever C
+# library it has. Two ways to run a program of it:
+#   mounted at /opt/dstack/ssh       by itself (its loader is named by that path)
 #   anywhere                         lib/ld-linux-*.so.* --library-path lib sbin/sshd -r ...
 #
 # Usage: make_bundle.sh DIRECTORY
@@ -10,9 +11,13 @@ set -euo pipefail
 readonly MOUNT=/opt/dstack/ssh
 readonly PROGRAMS=(
   /usr/sbin/sshd:sbin
+  /usr/bin/ssh:bin
   /usr/bin/ssh-keygen:bin
+  /usr/bin/git:bin
   /usr/lib/openssh/sftp-server:libexec
+  /usr/lib/git-core/git-remote-http:libexec
 )
+readonly CERTIFICATES=/etc/ssl/certs/ca-certificates.crt
 
 fail() {
   echo "make_bundle.sh: $*" >&2
@@ -22,11 +27,12 @@ fail() {
 [[ $# -eq 1 ]] || fail "usage: make_bundle.sh DIRECTORY"
 target=$1
 command -v patchelf >/dev/null || fail "patchelf is missing (Debian package patchelf)"
+[[ -r $CERTIFICATES ]] || fail "$CERTIFICATES is missing (Debian package ca-certificates)"
 
 # Built beside and moved: nobody sees half a bundle.
 work=$(mktemp -d "$(dirname "$target")/.ssh-bundle.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-mkdir "$work/lib"
+mkdir "$work/lib" "$work/etc" "$work/copyright"
 
 copy_libraries() {
   local program=$1 library
@@ -38,7 +44,7 @@ copy_libraries() {
 for entry in "${PROGRAMS[@]}"; do
   program=${entry%%:*}
   folder=${entry##*:}
-  [[ -x $program ]] || fail "$program is missing (Debian package openssh-server)"
+  [[ -x $program ]] || fail "$program is missing (Debian packages openssh-server, openssh-client, git)"
   mkdir -p "$work/$folder"
   cp --dereference "$program" "$work/$folder/"
   copy_libraries "$program"
@@ -51,7 +57,10 @@ done
 for program in "$work"/{sbin,bin,libexec}/*; do
   patchelf --set-interpreter "$MOUNT/lib/$loader" --set-rpath "$MOUNT/lib" --force-rpath "$program"
 done
-cp /usr/share/doc/openssh-server/copyright "$work/COPYRIGHT"
+cp --dereference "$CERTIFICATES" "$work/etc/"
+for package in openssh-server git ca-certificates; do
+  cp "/usr/share/doc/$package/copyright" "$work/copyright/$package"
+done
 chmod -R u=rwX,go=rX "$work"
 
 rm -rf "$target"

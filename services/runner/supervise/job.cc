@@ -81,6 +81,7 @@ void Job::Start(const v1::JobSpec& spec) {
   if (!launched.ok()) return FailStart(launched.status());
   FAILPOINT("runner.after_exec");
   phase_ = Phase::kRunning;
+  home_files_ = std::move(prepared->home_files);
   is_interactive_shell_ = spec.command_size() > 2 && spec.command(1) == "-i";
   pid_ = launched->pid;
   holder_pid_ = launched->holder_pid;
@@ -281,6 +282,7 @@ void Job::Finish() {
   if (phase_ == Phase::kDone) return;
   phase_ = Phase::kDone;
   c_.loop.Cancel(&drain_timer_);
+  home_files_.reset();
   pump_.Close();
   holder_.reset();
   c_.log.Close();

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <set>
 #include <string>
 #include <string_view>
@@ -86,6 +87,7 @@ class Job {
   pid_t pid_ = -1;
   pid_t holder_pid_ = -1;
   base::UniqueFd holder_;  // see Launched
+  std::unique_ptr<HomeFiles> home_files_;
   control::ExitRecord record_;
   // The command is `<shell> -i ...`.
   bool is_interactive_shell_ = false;

@@ -66,6 +66,11 @@ absl::StatusOr<PreparedJob> PrepareJob(const v1::JobSpec& job,
   RETURN_IF_ERROR(MakeWorkingDir(places, log));
   WriteMpiHostfile(job, surroundings, log);
 
+  std::string repo_dir;
+  if (job.has_repo()) {
+    ASSIGN_OR_RETURN(repo_dir,
+                     ResolvePath(job.repo().path(), places.working_dir, places.user.home));
+  }
   PreparedJob prepared;
   prepared.user = places.user;
   ASSIGN_OR_RETURN(prepared.launch.argv, FindCommand(job, image));
@@ -73,10 +78,15 @@ absl::StatusOr<PreparedJob> PrepareJob(const v1::JobSpec& job,
                                              job,
                                              {.working_dir = places.working_dir,
                                               .home = places.user.home,
-                                              .mpi_hostfile = MpiHostfilePath(surroundings)});
+                                              .mpi_hostfile = MpiHostfilePath(surroundings),
+                                              .repo_dir = repo_dir});
   prepared.launch.env = ToEntries(prepared.environment);
   prepared.launch.working_dir = places.working_dir;
   if (places.can_switch) prepared.launch.user = places.user;
+  prepared.home_files = std::make_unique<HomeFiles>();
+  const absl::Status placed =
+      prepared.home_files->Place(job, places.user, surroundings.ssh_port, places.can_switch);
+  if (!placed.ok()) log.Line(fmt::format("no ssh files in the home: {}", base::Message(placed)));
   return prepared;
 }
 

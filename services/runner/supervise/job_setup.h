@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <memory>
 #include <string>
 
 #include <absl/status/statusor.h>
@@ -7,6 +9,7 @@
 #include "dstack/runner/v1/job.pb.h"
 
 #include "services/runner/domain/job_env.h"
+#include "services/runner/job/home_files.h"
 #include "services/runner/job/launcher.h"
 #include "services/runner/job/places.h"
 #include "services/runner/state/task_dir.h"
@@ -20,6 +23,8 @@ struct Surroundings {
   std::string initial_dir;
   // Directory for files that the job may read: /dstack in a container.
   std::string shared_dir;
+  // Of the sshd of every node of a replica.
+  std::uint16_t ssh_port = 10022;
   // False on a host without containers: nothing outside the task's directory may be changed.
   bool is_container = false;
 };
@@ -28,6 +33,8 @@ struct PreparedJob {
   LaunchSpec launch;
   JobUser user;
   Environment environment;
+  // Removes the credentials in the user's home; lives as long as the command.
+  std::unique_ptr<HomeFiles> home_files;
 };
 
 // Everything before the start of the command: user, working directory (made when absent), hostfile,

@@ -1,5 +1,6 @@
 #include "services/runner/supervise/serve_child.h"
 
+#include <array>
 #include <csignal>
 #include <cstdlib>
 #include <utility>
@@ -12,9 +13,19 @@
 #include "libs/base/status.h"
 #include "libs/telemetry/log.h"
 #include "services/runner/job/fork_exec.h"
+#include "services/runner/options.h"
 
 namespace dstack::runner {
 namespace {
+
+constexpr std::array kProxyVariables = {"http_proxy",
+                                        "https_proxy",
+                                        "no_proxy",
+                                        "all_proxy",
+                                        "HTTP_PROXY",
+                                        "HTTPS_PROXY",
+                                        "NO_PROXY",
+                                        "ALL_PROXY"};
 
 // Descriptors of the child. Options of the command line name them.
 constexpr int kControlFd = 3;
@@ -68,7 +79,12 @@ absl::StatusOr<pid_t> ServeChild::Fork(int control_fd) {
                     .env = {},
                     .fds = {{control_fd, kControlFd}, {appended_.get(), kAppendedFd}}};
   spec.argv.insert(spec.argv.end(), args_.begin(), args_.end());
-  // Nothing of the image's environment reaches gRPC (proxies, resolvers, tracing).
+  // Nothing of the image's environment reaches gRPC (proxies, resolvers, tracing); git gets the
+  // proxies.
+  for (const char* name : kProxyVariables) {
+    const char* value = std::getenv(name);
+    if (value != nullptr) spec.env.push_back(fmt::format("{}{}={}", kProxyPrefix, name, value));
+  }
   if (const char* points = std::getenv("DSTACK_FAILPOINTS")) {
     spec.env.push_back(std::string("DSTACK_FAILPOINTS=") + points);
   }

@@ -25,7 +25,6 @@ extern char** environ;
 namespace dstack::runner {
 namespace {
 
-constexpr char kContainerTaskDir[] = "/dstack/runner";
 constexpr char kContainerSharedDir[] = "/dstack";
 constexpr std::uint64_t kRunnerLogBytes = 4ULL << 20;
 // Everything is in the spool; the shim delivers it when nobody came until then.
@@ -45,6 +44,7 @@ Surroundings Survey(const SuperviseOptions& options) {
   result.initial_dir = std::filesystem::current_path(error).string();
   if (error) result.initial_dir = "/";
   result.is_container = options.serving.task_dir == kContainerTaskDir;
+  if (options.ssh_port != 0) result.ssh_port = options.ssh_port;
   result.shared_dir = options.shared_dir;
   if (result.shared_dir.empty()) {
     result.shared_dir = result.is_container ? kContainerSharedDir : options.serving.task_dir;
@@ -53,8 +53,13 @@ Surroundings Survey(const SuperviseOptions& options) {
 }
 
 std::vector<std::string> ServeArgs(const SuperviseOptions& options, const Surroundings& where) {
-  std::vector<std::string> args = {
-      "--task-dir", options.serving.task_dir, "--initial-dir", where.initial_dir};
+  std::vector<std::string> args = {"--task-dir",
+                                   options.serving.task_dir,
+                                   "--initial-dir",
+                                   where.initial_dir,
+                                   "--shared-dir",
+                                   where.shared_dir};
+  if (!options.ssh_dir.empty()) args.insert(args.end(), {"--ssh-dir", options.ssh_dir});
   if (options.serving.socket_owner) {
     args.push_back("--socket-owner");
     args.push_back(
@@ -134,9 +139,20 @@ absl::Status Supervisor::OpenFiles() {
                                             .on_started =
                                                 [this](const PreparedJob& prepared) {
                                                   WriteLoginProfile(prepared, surroundings_, *log_);
-                                                  sshd_->Start(prepared.user, prepared.environment);
+                                                  StartSshd(prepared);
                                                 }});
   return absl::OkStatus();
+}
+
+void Supervisor::StartSshd(const PreparedJob& prepared) {
+  SshDaemon::Access access{.user = prepared.user,
+                           .environment = prepared.environment,
+                           .host_private_key = spec_.ssh_host_private_key(),
+                           .authorized_keys = ""};
+  if (!spec_.cluster().ssh_public_key().empty()) {
+    access.authorized_keys = spec_.cluster().ssh_public_key() + "\n";
+  }
+  sshd_->Start(std::move(access));
 }
 
 // Whatever an earlier supervisor did, the command is not started a second time.

@@ -41,6 +41,7 @@ class Supervisor {
 
   absl::Status OpenFiles();
   absl::Status Recover();
+  void StartSshd(const PreparedJob& prepared);
   void WatchSignals();
   void OnSignal(int signal);
   void Reap();

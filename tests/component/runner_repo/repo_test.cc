@@ -1,0 +1,368 @@
+#include <chrono>
+#include <filesystem>
+#include <string>
+
+#include <catch2/catch.hpp>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "libs/base/file.h"
+#include "libs/base/sha256.h"
+#include "libs/testing/await.h"
+#include "libs/testing/mini_sshd.h"
+#include "libs/testing/paths.h"
+#include "tests/component/runner_agent/fixture.h"
+#include "tests/component/runner_repo/git_fixture.h"
+
+// A real runner that clones from real git servers on loopback, over http, https and ssh.
+namespace dstack::runner {
+namespace {
+
+using common::v1::LOG_SOURCE_JOB;
+using common::v1::LOG_SOURCE_RUNNER;
+using testing::GitHttpServer;
+using testing::GitRepository;
+
+std::string Bundle() { return testing::BuildDir() + "/share/dstack/ssh-bundle"; }
+
+// Directory that the job's user may look into, as /dstack is in a container.
+struct Shared {
+  Shared() { REQUIRE(chmod(temp.path().c_str(), 0755) == 0); }
+  testing::TempDir temp;
+};
+
+struct RepoFixture : Shared, Fixture {
+  RepoFixture()
+      : Fixture({"--ssh-dir", Bundle(), "--shared-dir", temp.path()}), work(temp.Path("work")) {}
+
+  v1::JobSpec Job(const std::string& script, const std::string& url) const {
+    v1::JobSpec job = MakeShellJob(script);
+    job.set_working_dir(work);
+    job.mutable_repo()->set_repo_id("repo-12345678");
+    job.mutable_repo()->set_path(".");
+    job.mutable_repo()->set_exists_action(v1::REPO_EXISTS_ACTION_ERROR);
+    job.mutable_repo()->mutable_git()->set_clone_url(url);
+    return job;
+  }
+  // Up to the start; `file` is what the runner asks for.
+  void RunWith(const v1::JobSpec& job, const std::string& file = "") {
+    runner.Start();
+    client.emplace(runner.Target(), runner.token(), store);
+    client->Submit(job);
+    if (client->AwaitFilesNeeded().empty() == file.empty() && !file.empty()) {
+      client->SendFile(base::Sha256Hex(file), file);
+      CHECK(client->AwaitFilesNeeded().empty());
+    }
+    client->StartJob();
+  }
+  const std::string& output() { return store.text[LOG_SOURCE_JOB]; }
+  const std::string& log() { return store.text[LOG_SOURCE_RUNNER]; }
+
+  const std::string work;
+};
+
+TEST_CASE("R10 a remote repository is at the requested commit, with name and e-mail") {
+  RepoFixture f;
+  const GitRepository origin(f.temp.Path("srv/r"));
+  origin.Write("a.txt", "one\n");
+  const std::string first = origin.Commit("first");
+  origin.Write("a.txt", "two\n");
+  origin.Commit("second");
+  const GitHttpServer server(f.temp.Path("srv"));
+  v1::JobSpec job = f.Job("cat a.txt; echo $DSTACK_REPO_ID; [ $DSTACK_REPO_DIR = $PWD ] && echo here; ls -A1",
+                          server.Url("r"));
+  job.mutable_repo()->mutable_git()->set_hash(first);
+  job.mutable_repo()->mutable_git()->set_user_name("Ann Example");
+  job.mutable_repo()->mutable_git()->set_user_email("ann@example.com");
+  f.RunWith(job);
+  const v1::JobStatus status = f.Finish();
+  INFO(status.message() << f.log());
+  CHECK(status.exit_status() == 0);
+  CHECK(f.output() == "one\nrepo-12345678\nhere\n.git\na.txt\n");
+  const std::string config = base::ReadFile(f.work + "/.git/config").value();
+  CHECK(config.find("name = Ann Example") != std::string::npos);
+  CHECK(config.find("email = ann@example.com") != std::string::npos);
+  CHECK(f.log().find("is at " + first.substr(0, 7)) != std::string::npos);
+}
+
+TEST_CASE("a branch, its submodules, and an LFS pointer that stays one") {
+  RepoFixture f;
+  const GitRepository inner(f.temp.Path("srv/inner"));
+  inner.Write("deep.txt", "deep\n");
+  inner.Commit("inner");
+  const GitRepository middle(f.temp.Path("srv/middle"));
+  middle.Git({"submodule", "--quiet", "add", "../inner", "inner"});
+  middle.Commit("middle");
+  const GitRepository origin(f.temp.Path("srv/r"));
+  origin.Write("main.txt", "main\n");
+  origin.Commit("main");
+  origin.Git({"checkout", "--quiet", "-b", "topic"});
+  origin.Git({"submodule", "--quiet", "add", "../middle", "sub/middle"});
+  origin.Write(".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n");
+  origin.Write("w.bin", "version https://git-lfs.github.com/spec/v1\n");
+  origin.Commit("topic");
+  origin.Git({"checkout", "--quiet", "main"});
+  const GitHttpServer server(f.temp.Path("srv"));
+  v1::JobSpec job = f.Job("cat sub/middle/inner/deep.txt w.bin; cat .git/HEAD", server.Url("r"));
+  job.mutable_repo()->mutable_git()->set_branch("topic");
+  job.mutable_repo()->mutable_git()->set_is_single_branch(true);
+  f.RunWith(job);
+  const v1::JobStatus status = f.Finish();
+  INFO(status.message() << f.log());
+  CHECK(f.output() ==
+        "deep\nversion https://git-lfs.github.com/spec/v1\nref: refs/heads/topic\n");
+}
+
+TEST_CASE("D1 D2 a diff with edits, renames, deletions, modes, binary content and no last newline") {
+  RepoFixture f;
+  const GitRepository origin(f.temp.Path("srv/r"));
+  origin.Write("edit.txt", "1\n2\n3\n");
+  origin.Write("append.txt", "x\n");
+  origin.Write("gone.txt", "bye\n");
+  origin.Write("old/name.txt", "a\nb\nc\nd\ne\nf\ng\nh\n");
+  origin.Write("moved.txt", "same content\n");
+  origin.Write("bare.txt", "no end");
+  origin.Write("run.sh", "echo x\n");
+  origin.Write("blob", std::string("\0\1\2\3", 4) + std::string(300, 'b'));
+  const std::string commit = origin.Commit("base");
+  const GitHttpServer server(f.temp.Path("srv"));
+
+  const GitRepository changed(f.temp.Path("changed"));
+  changed.Git({"pull", "--quiet", origin.path(), "main"});
+  changed.Write("edit.txt", "1\ntwo\n3\n");
+  changed.Write("append.txt", "x\ny");
+  changed.Git({"rm", "--quiet", "gone.txt"});
+  changed.Git({"mv", "old/name.txt", "renamed.txt"});
+  changed.Write("renamed.txt", "a\nb\nc\nd\ne\nf\ng\nH\n");
+  changed.Git({"mv", "moved.txt", "moved2.txt"});
+  changed.Write("bare.txt", "an end\n");
+  changed.Write("run.sh", "echo x\n", 0755);
+  changed.Write("new/dir/file", "new\n");
+  changed.Write("blob", std::string("\0\5\6\7", 4) + std::string(300, 'c'));
+  changed.Write("blob2", std::string("\0\xff\xfe", 3));
+  std::string diff = changed.Diff();
+  // As a client may cut it.
+  while (diff.ends_with('\n')) diff.pop_back();
+
+  v1::JobSpec job = f.Job("true", server.Url("r"));
+  job.mutable_repo()->mutable_git()->set_hash(commit);
+  job.mutable_repo()->mutable_git()->set_diff_digest(base::Sha256Hex(diff));
+  f.RunWith(job, diff);
+  const v1::JobStatus status = f.Finish();
+  INFO(status.message() << f.log());
+  REQUIRE(status.exit_status() == 0);
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(changed.path())) {
+    const std::string relative = std::filesystem::relative(entry.path(), changed.path());
+    if (relative.starts_with(".git") || !entry.is_regular_file()) continue;
+    INFO(relative);
+    CHECK(base::ReadFile(f.work + "/" + relative).value() == base::ReadFile(entry.path()).value());
+  }
+  CHECK_FALSE(base::Exists(f.work + "/gone.txt"));
+  CHECK_FALSE(base::Exists(f.work + "/old/name.txt"));
+  CHECK(access((f.work + "/run.sh").c_str(), X_OK) == 0);
+}
+
+TEST_CASE("a token repository: the token goes to its server and nowhere else") {
+  RepoFixture f;
+  const GitRepository origin(f.temp.Path("srv/r"));
+  origin.Write("a", "private\n");
+  origin.Commit("first");
+  const GitHttpServer server(f.temp.Path("srv"), "s3cret-token");
+  v1::JobSpec job = f.Job("cat a; env; cat .git/config; ls " + f.temp.path(), server.Url("r"));
+  SECTION("right") {
+    job.mutable_repo()->mutable_git()->set_oauth_token("s3cret-token");
+    f.RunWith(job);
+    const v1::JobStatus status = f.Finish();
+    INFO(status.message() << f.log());
+    CHECK(status.exit_status() == 0);
+    CHECK(f.output().starts_with("private\n"));
+    CHECK_FALSE(base::Exists(f.temp.Path("git")));
+  }
+  SECTION("wrong") {
+    job.mutable_repo()->mutable_git()->set_oauth_token("s3cret-wrong");
+    f.RunWith(job);
+    const v1::JobStatus status = f.Finish();
+    CHECK(status.finish_reason() == v1::FINISH_REASON_EXECUTOR_ERROR);
+    CHECK(status.message().find("authentication failed") != std::string::npos);
+    CHECK(status.message().find("s3cret") == std::string::npos);
+  }
+  SECTION("none") {
+    f.RunWith(job);
+    CHECK(f.Finish().message().find("authentication failed: a token is needed") !=
+          std::string::npos);
+  }
+  CHECK(f.output().find("s3cret") == std::string::npos);
+  CHECK(f.log().find("s3cret") == std::string::npos);
+}
+
+TEST_CASE("a key repository over ssh") {
+  RepoFixture f;
+  const testing::MiniSshd sshd;
+  const GitRepository origin(f.temp.Path("srv/r"));
+  origin.Write("a", "by key\n");
+  origin.Commit("first");
+  const std::string url = "ssh://" + sshd.user() + "@127.0.0.1:" + std::to_string(sshd.port()) +
+                          origin.path();
+  v1::JobSpec job = f.Job("cat a", url);
+  SECTION("with its key") {
+    job.mutable_repo()->mutable_git()->set_private_key(sshd.private_key().Reveal());
+    f.RunWith(job);
+    const v1::JobStatus status = f.Finish();
+    INFO(status.message() << f.log());
+    CHECK(f.output() == "by key\n");
+  }
+  SECTION("without one") {
+    f.RunWith(job);
+    CHECK(f.Finish().message().find("the key was not accepted") != std::string::npos);
+  }
+}
+
+TEST_CASE("what fails is said") {
+  RepoFixture f;
+  const GitRepository origin(f.temp.Path("srv/r"));
+  origin.Write("a", "x\n");
+  origin.Commit("first");
+  const GitHttpServer server(f.temp.Path("srv"));
+  v1::JobSpec job = f.Job("true", server.Url("r"));
+  std::string diff;
+  std::string expected;
+  SECTION("commit") {
+    job.mutable_repo()->mutable_git()->set_hash(std::string(40, 'a'));
+    expected = "there is no commit";
+  }
+  SECTION("branch") {
+    job.mutable_repo()->mutable_git()->set_branch("nope");
+    expected = "there is no branch \"nope\"";
+  }
+  SECTION("repository") {
+    job.mutable_repo()->mutable_git()->set_clone_url(server.Url("nope"));
+    expected = "there is no such repository";
+  }
+  SECTION("host") {
+    job.mutable_repo()->mutable_git()->set_clone_url("https://nowhere.invalid/r");
+    expected = "the host is not known";
+  }
+  SECTION("server") {
+    job.mutable_repo()->mutable_git()->set_clone_url("http://127.0.0.1:1/r");
+    expected = "refuses the connection";
+  }
+  SECTION("a diff that does not fit") {
+    diff = "diff --git a/a b/a\n--- a/a\n+++ b/a\n@@ -1 +1 @@\n-other\n+new\n";
+    expected = "the changes do not fit the commit";
+  }
+  SECTION("a diff that leaves the repository") {
+    diff = "diff --git a/../out b/../out\nnew file mode 100644\n--- /dev/null\n+++ b/../out\n@@ -0,0 +1 @@\n+x\n";
+    expected = "the diff names a path outside";
+  }
+  SECTION("a directory that is in use") {
+    REQUIRE(base::MakeDirs(f.work).ok());
+    REQUIRE(base::WriteFileAtomic(f.work + "/mine", "x").ok());
+    expected = "is not empty";
+  }
+  if (!diff.empty()) job.mutable_repo()->mutable_git()->set_diff_digest(base::Sha256Hex(diff));
+  f.RunWith(job, diff);
+  const v1::JobStatus status = f.Finish();
+  CHECK(status.finish_reason() == v1::FINISH_REASON_EXECUTOR_ERROR);
+  INFO(status.message());
+  CHECK(status.message().find(expected) != std::string::npos);
+  CHECK_FALSE(base::Exists(f.temp.Path("out")));
+}
+
+TEST_CASE("a directory with lost+found is empty, one that is skipped stays") {
+  RepoFixture f;
+  const GitRepository origin(f.temp.Path("srv/r"));
+  origin.Write("a", "cloned\n");
+  origin.Commit("first");
+  const GitHttpServer server(f.temp.Path("srv"));
+  v1::JobSpec job = f.Job("cat a", server.Url("r"));
+  REQUIRE(base::MakeDirs(f.work + "/lost+found").ok());
+  SECTION("lost+found") {
+    f.RunWith(job);
+    f.Finish();
+    CHECK(f.output() == "cloned\n");
+    CHECK(base::Exists(f.work + "/lost+found"));
+  }
+  SECTION("half done by an earlier runner") {
+    REQUIRE(base::WriteFileAtomic(f.work + "/.dstack-checkout", "").ok());
+    REQUIRE(base::WriteFileAtomic(f.work + "/a", "half").ok());
+    f.RunWith(job);
+    f.Finish();
+    CHECK(f.output() == "cloned\n");
+    CHECK_FALSE(base::Exists(f.work + "/.dstack-checkout"));
+  }
+  SECTION("skip") {
+    REQUIRE(base::WriteFileAtomic(f.work + "/a", "mine\n").ok());
+    job.mutable_repo()->set_exists_action(v1::REPO_EXISTS_ACTION_SKIP);
+    f.RunWith(job);
+    f.Finish();
+    CHECK(f.output() == "mine\n");
+  }
+}
+
+TEST_CASE("a hostile repository runs nothing: no hooks, no filters, no links out") {
+  RepoFixture f;
+  const GitRepository origin(f.temp.Path("srv/r"));
+  origin.Write("a", "x\n");
+  origin.Write(".gitattributes", "* filter=evil\n");
+  origin.Write(".gitmodules",
+               "[submodule \"evil\"]\n\tpath = evil\n\turl = ext::sh -c \"touch " +
+                   f.temp.Path("owned") + "\"\n\tupdate = !touch " + f.temp.Path("owned") + "\n");
+  origin.Git({"add", "--all"});
+  origin.Git({"update-index", "--add", "--cacheinfo", "160000," + std::string(40, '1') + ",evil"});
+  origin.Git({"commit", "--quiet", "-m", "evil"});
+  const GitHttpServer server(f.temp.Path("srv"));
+  f.RunWith(f.Job("echo never", server.Url("r")));
+  const v1::JobStatus status = f.Finish();
+  CHECK(status.finish_reason() == v1::FINISH_REASON_EXECUTOR_ERROR);
+  CHECK(status.message().find("submodules") != std::string::npos);
+  CHECK_FALSE(base::Exists(f.temp.Path("owned")));
+}
+
+TEST_CASE("a repository belongs to the job's user") {
+  if (geteuid() != 0) return testing::Skip("kernel: not root");
+  RepoFixture f;
+  const GitRepository origin(f.temp.Path("srv/r"));
+  origin.Write("dir/a", "x\n");
+  origin.Commit("first");
+  const GitHttpServer server(f.temp.Path("srv"));
+  v1::JobSpec job = f.Job("stat -c '%U %n' . dir dir/a .git/HEAD", server.Url("r"));
+  job.mutable_user()->set_username("nobody");
+  f.RunWith(job);
+  const v1::JobStatus status = f.Finish();
+  INFO(status.message() << f.log());
+  CHECK(f.output() == "nobody .\nnobody dir\nnobody dir/a\nnobody .git/HEAD\n");
+}
+
+TEST_CASE("R6 an uploaded tar is extracted into the directory of the repository") {
+  RepoFixture f;
+  REQUIRE(base::MakeDirs(f.temp.Path("src/sub")).ok());
+  REQUIRE(base::WriteFileAtomic(f.temp.Path("src/sub/a"), "from tar\n").ok());
+  REQUIRE(process::Run({"tar", "-C", f.temp.path(), "-cf", f.temp.Path("a.tar"), "src"},
+                       std::chrono::seconds(20))
+              ->exit.ok());
+  const std::string tar = base::ReadFile(f.temp.Path("a.tar")).value();
+  v1::JobSpec job = MakeShellJob("cat ../code/sub/a");
+  job.set_working_dir(f.work);
+  job.mutable_repo()->set_path("../code");
+  job.mutable_repo()->set_archive_digest(base::Sha256Hex(tar));
+  f.RunWith(job, tar);
+  f.Finish();
+  CHECK(f.output() == "from tar\n");
+}
+
+TEST_CASE("a stop ends a clone that hangs") {
+  RepoFixture f;
+  // A server that takes connections and never answers.
+  testing::MiniSshd sshd;
+  sshd.Pause();
+  const std::string url = "ssh://127.0.0.1:" + std::to_string(sshd.port()) + "/r";
+  f.RunWith(f.Job("true", url));
+  f.client->AwaitText(LOG_SOURCE_RUNNER, "cloning");
+  f.client->StopJob(0);
+  CHECK(f.Finish().finish_reason() == v1::FINISH_REASON_STOPPED);
+  f.Leave();
+  sshd.Resume();
+}
+
+}  // namespace
+}  // namespace dstack::runner
