@@ -10,7 +10,9 @@ absl::Status FakeTaskJournal::Save(const record::TaskRecord& record) {
     --failures_;
     return failure_;
   }
-  records_[record.spec().task_id()] = record;
+  const std::string& task_id = record.spec().task_id();
+  if (const auto it = records_.find(task_id); it != records_.end()) previous_[task_id] = it->second;
+  records_[task_id] = record;
   auto& states = states_[record.spec().task_id()];
   const v1::TaskState state = record.status().state();
   if (states.empty() || states.back() != state) states.push_back(state);
@@ -27,7 +29,15 @@ absl::StatusOr<std::vector<record::TaskRecord>> FakeTaskJournal::LoadAll() {
 absl::Status FakeTaskJournal::Remove(const std::string& task_id) {
   base::MutexLock lock(mutex_);
   records_.erase(task_id);
+  previous_.erase(task_id);
   return absl::OkStatus();
+}
+
+void FakeTaskJournal::TearLast(const std::string& task_id) {
+  base::MutexLock lock(mutex_);
+  records_.erase(task_id);
+  const auto node = previous_.extract(task_id);
+  if (!node.empty()) records_[task_id] = node.mapped();
 }
 
 void FakeTaskJournal::FailSaves(int count, absl::Status status) {

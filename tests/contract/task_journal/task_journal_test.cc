@@ -4,8 +4,10 @@
 #include <string>
 
 #include <catch2/catch.hpp>
+#include <sys/mount.h>
 
 #include "libs/base/file.h"
+#include "libs/testing/await.h"
 #include "libs/testing/log_capture.h"
 #include "libs/testing/temp_dir.h"
 #include "services/shim/adapters/fake_task_journal.h"
@@ -26,16 +28,28 @@ record::TaskRecord MakeRecord(const std::string& task_id, v1::TaskState state) {
   return record;
 }
 
-void ForEach(const std::function<void(TaskJournal&)>& body) {
+// Cuts the last record of a task as a power loss in the middle of its write does.
+using Tear = std::function<void(const std::string& task_id)>;
+
+void ForEach(const std::function<void(TaskJournal&, const Tear&)>& body) {
   {
     INFO("fake");
     FakeTaskJournal journal;
-    body(journal);
+    body(journal, [&](const std::string& task_id) { journal.TearLast(task_id); });
   }
   INFO("file");
   const testing::TempDir dir;
-  FileTaskJournal journal((ShimHome(dir.path())));
-  body(journal);
+  const ShimHome home(dir.path());
+  FileTaskJournal journal(home);
+  body(journal, [&](const std::string& task_id) {
+    const std::string path = home.TaskDir(task_id) + "/task.pb";
+    const std::string whole = base::ReadFile(path).value_or("");
+    REQUIRE(base::WriteFileAtomic(path, whole.substr(0, whole.size() / 2), 0600).ok());
+  });
+}
+
+void ForEach(const std::function<void(TaskJournal&)>& body) {
+  ForEach([&](TaskJournal& journal, const Tear&) { body(journal); });
 }
 
 TEST_CASE("what was saved last is loaded") {
@@ -62,6 +76,68 @@ TEST_CASE("a removed task is gone; removing again is fine") {
     CHECK(journal.Remove(kFirst).ok());
     CHECK(journal.LoadAll()->empty());
   });
+}
+
+TEST_CASE("a torn write gives the record before it, and leaves other tasks alone") {
+  ForEach([](TaskJournal& journal, const Tear& tear) {
+    REQUIRE(journal.Save(MakeRecord(kFirst, v1::TASK_STATE_PULLING)).ok());
+    REQUIRE(journal.Save(MakeRecord(kFirst, v1::TASK_STATE_RUNNING)).ok());
+    REQUIRE(journal.Save(MakeRecord(kSecond, v1::TASK_STATE_RUNNING)).ok());
+    tear(kFirst);
+    auto records = journal.LoadAll();
+    REQUIRE(records.ok());
+    REQUIRE(records->size() == 2);
+    for (const auto& record : *records) {
+      const bool is_first = record.spec().task_id() == kFirst;
+      CHECK(record.status().state() ==
+            (is_first ? v1::TASK_STATE_PULLING : v1::TASK_STATE_RUNNING));
+    }
+    // Life goes on.
+    REQUIRE(journal.Save(MakeRecord(kFirst, v1::TASK_STATE_TERMINATED)).ok());
+    CHECK(journal.LoadAll()->size() == 2);
+  });
+}
+
+TEST_CASE("a torn first write leaves no task") {
+  ForEach([](TaskJournal& journal, const Tear& tear) {
+    REQUIRE(journal.Save(MakeRecord(kFirst, v1::TASK_STATE_PENDING)).ok());
+    tear(kFirst);
+    const auto records = journal.LoadAll();
+    REQUIRE(records.ok());
+    CHECK(records->empty());
+    REQUIRE(journal.Save(MakeRecord(kFirst, v1::TASK_STATE_PENDING)).ok());
+    CHECK(journal.LoadAll()->size() == 1);
+  });
+}
+
+TEST_CASE("a disk that takes nothing more is an error, and the record before stays") {
+  const testing::TempDir dir;
+  // A file system of 64 KiB; needs root rights, which CI has.
+  if (::mount("tmpfs", dir.path().c_str(), "tmpfs", 0, "size=64k") != 0) {
+    testing::Skip("a small file system cannot be mounted here");
+    return;
+  }
+  {
+    const ShimHome home(dir.path());
+    FileTaskJournal journal(home);
+    REQUIRE(journal.Save(MakeRecord(kFirst, v1::TASK_STATE_RUNNING)).ok());
+    static_cast<void>(base::WriteFileAtomic(dir.Path("ballast"), std::string(40 << 10, 'x')).ok());
+    auto large = MakeRecord(kFirst, v1::TASK_STATE_TERMINATED);
+    large.mutable_status()->set_termination_message(std::string(32 << 10, 'm'));
+    const absl::Status full = journal.Save(large);
+    CHECK(full.code() == absl::StatusCode::kResourceExhausted);
+    INFO(full);
+    CHECK(std::string(full.message()).find("No space left") != std::string::npos);
+    const auto records = journal.LoadAll();
+    REQUIRE(records.ok());
+    REQUIRE(records->size() == 1);
+    CHECK((*records)[0].status().state() == v1::TASK_STATE_RUNNING);
+    // A removal makes room even then.
+    CHECK(journal.Remove(kFirst).ok());
+    REQUIRE(base::RemoveAll(dir.Path("ballast")).ok());
+    CHECK(journal.Save(large).ok());
+  }
+  ::umount(dir.path().c_str());
 }
 
 TEST_CASE("a torn file gives its predecessor, and an alarm") {
