@@ -19,8 +19,8 @@
 #include "services/runner/serve/log_stream.h"
 #include "services/runner/serve/session.h"
 #include "services/runner/serve/supervisor_port.h"
-#include "services/runner/state/task_dir.h"
 #include "services/runner/serve/usage_reporter.h"
+#include "services/runner/state/task_dir.h"
 
 namespace dstack::runner {
 

@@ -231,9 +231,9 @@ void Job::OnCommandEnded(int wait_status) {
   // Once the end is recorded a crash of ours is not a loss of the job, so its output comes first.
   pump_.PullNow();
   FAILPOINT("runner.before_exit_record");
-  // Before anybody is told: the end must not be forgotten once it was seen.
   // On a full disk too.
   c_.log.writer().ReleaseReserve();
+  // Before anybody is told: the end must not be forgotten once it was seen.
   const absl::Status saved = SaveProto(c_.dir.Exit(), record_);
   if (!saved.ok()) c_.log.Line(fmt::format("exit not recorded: {}", base::Message(saved)));
   FAILPOINT("runner.after_exit_record");
@@ -249,7 +249,6 @@ void Job::OnCommandEnded(int wait_status) {
   CleanUp();
 }
 
-void Job::CleanUp() {
 void Job::CleanUpSoon() {
   if (clean_up_timer_ != EventLoop::kNoTimer) return;
   clean_up_timer_ = c_.loop.After(kCleanUpPause, [this] {
@@ -260,6 +259,7 @@ void Job::CleanUpSoon() {
 
 // Twice: a list of processes is no snapshot, and one that changes its parent while it is made can
 // be missed.
+void Job::CleanUp() {
   if (Processes().empty() && Processes().empty()) {
     Drain();
   } else if (kill_at_ == base::kNoDeadline) {

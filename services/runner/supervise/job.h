@@ -71,8 +71,8 @@ class Job {
   bool MarkStarted();
   void OnCommandEnded(int wait_status);
   void CleanUp();
-  void Drain();
   void CleanUpSoon();
+  void Drain();
   void Finish();
   void HangUpShellWhenAlone();
   void KillAt(std::chrono::steady_clock::time_point when);
@@ -100,7 +100,7 @@ class Job {
   EventLoop::TimerId hang_up_timer_ = EventLoop::kNoTimer;
   EventLoop::TimerId limit_timer_ = EventLoop::kNoTimer;
   EventLoop::TimerId drain_timer_ = EventLoop::kNoTimer;
+  EventLoop::TimerId clean_up_timer_ = EventLoop::kNoTimer;
 };
 
-  EventLoop::TimerId clean_up_timer_ = EventLoop::kNoTimer;
 }  // namespace dstack::runner
