@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds the dev preset and runs the tests.
 #
-#   tests/run.sh [LABEL...]     labels: unit contract component e2e fault; none: all
+#   tests/run.sh [LABEL...]     labels: unit contract component e2e fault; none: all of them, and a
+#                               minute of the fuzzers
 #
 # A Docker Engine is started for the tests when none answers, and stopped afterwards. The last line
 # is "N passed, N failed, N skipped". With CI=true a skipped test counts as failed, unless its reason
@@ -42,13 +43,19 @@ build() {
 
 # run_tests PATTERN: ctest's own exit status is not used, summary.py judges by the report.
 run_tests() {
-  local report=$BUILD/junit.xml arguments=()
+  local report=$BUILD/junit.xml fuzz_report=$ROOT/build/fuzz/junit.xml arguments=()
   [ -z "$1" ] || arguments+=(-L "$1")
   rm -f "$report"
   say "running the tests"
   ctest --test-dir "$BUILD" --parallel "$(nproc)" --output-on-failure --no-tests=error \
     --output-junit "$report" "${arguments[@]}" || true
-  python3 "$ROOT/tests/tools/summary.py" "$report"
+  local reports=("$report")
+  if [ -z "$1" ]; then
+    rm -f "$fuzz_report"
+    bash "$ROOT/tests/fuzz/run.sh" 60 || true
+    reports+=("$fuzz_report")
+  fi
+  python3 "$ROOT/tests/tools/summary.py" "${reports[@]}"
 }
 
 main() {
@@ -56,6 +63,7 @@ main() {
   pattern=$(label_pattern "$@")
   install_packages "${DSTACK_BUILD_PACKAGES[@]}" "${DSTACK_RUN_PACKAGES[@]}" \
     "${DSTACK_TEST_PACKAGES[@]}"
+  [ -n "$pattern" ] || install_packages "${DSTACK_FUZZ_PACKAGES[@]}"
   build
   local was_running=
   process_is "$(cat "$ENGINE_STATE/pid" 2>/dev/null)" "$ENGINE_STATE/pid" && was_running=1

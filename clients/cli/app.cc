@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "clients/cli/commands/apply.h"
+#include "clients/cli/commands/config_commands.h"
 #include "clients/cli/commands/fleet_commands.h"
 #include "clients/cli/commands/local_commands.h"
 #include "clients/cli/commands/project_commands.h"
@@ -244,12 +245,21 @@ void DeclareProject(CLI::App* app, const Chosen& chosen) {
 void DeclareConfig(CLI::App* app, const Chosen& chosen) {
   CLI::App* config = app->add_subcommand("config", "Configuration files");
   config->require_subcommand(1);
-  CLI::App* check = config->add_subcommand("check", "Check a file without a server");
-  const auto file = std::make_shared<std::string>();
-  check->add_option("file", *file, "Configuration file (default: .dstack.yml)");
-  check->callback([chosen, file] {
-    *chosen = [file](const Context& context) { return CheckConfig(context, *file); };
-  });
+  CLI::App* check = config->add_subcommand("check", "Check files without a server");
+  const auto check_options = Bind<CheckConfigOptions>(check, chosen, &CheckConfigs);
+  check->add_option("files", check_options->files, "Files (default: .dstack.yml)");
+  check->add_flag("--json", check_options->json, "For programs");
+  CLI::App* show =
+      config->add_subcommand("show", "Show a file with defaults and profile filled in");
+  const auto show_options = Bind<ShowConfigOptions>(show, chosen, &ShowConfig);
+  show->add_option("file", show_options->file, "File (default: .dstack.yml)");
+  auto* profile = show->add_option("--profile", show_options->profile, "Name of the profile");
+  show->add_flag("--no-profile", show_options->no_profile, "Use no profile")->excludes(profile);
+  show->add_flag("--json", show_options->json, "As JSON instead of YAML");
+  show->add_flag("--show-secrets", show_options->show_secrets, "Do not hide values of variables");
+  CLI::App* schema = config->add_subcommand("schema", "Print the JSON Schema for editors");
+  const auto schema_options = Bind<ConfigSchemaOptions>(schema, chosen, &PrintConfigSchema);
+  schema->add_option("type", schema_options->type, "task, fleet, ... (default: all of them)");
 }
 
 int Report(Terminal& terminal, const absl::Status& status) {

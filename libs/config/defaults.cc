@@ -173,6 +173,25 @@ void ApplyDefaults(v1::FleetConfiguration* fleet) {
   }
 }
 
+void ApplyDefaults(v1::GatewayConfiguration* gateway) {
+  if (!gateway->has_public_ip()) gateway->set_public_ip(true);
+  if (!gateway->has_certificate()) {
+    gateway->mutable_certificate()->set_type(v1::CERTIFICATE_TYPE_LETS_ENCRYPT);
+  }
+}
+
+void ApplyDefaults(v1::VolumeConfiguration* volume) {
+  const bool needs_mode = volume->has_kubernetes() && volume->kubernetes().access_modes().empty();
+  if (needs_mode) volume->mutable_kubernetes()->add_access_modes("ReadWriteOnce");
+}
+
+void ApplyDefaults(Configuration* configuration) {
+  if (auto* run = std::get_if<v1::RunConfiguration>(configuration)) ApplyDefaults(run);
+  if (auto* fleet = std::get_if<v1::FleetConfiguration>(configuration)) ApplyDefaults(fleet);
+  if (auto* gateway = std::get_if<v1::GatewayConfiguration>(configuration)) ApplyDefaults(gateway);
+  if (auto* volume = std::get_if<v1::VolumeConfiguration>(configuration)) ApplyDefaults(volume);
+}
+
 void MergeProfile(const v1::ProfileParams& profile, v1::RunConfiguration* run) {
   const auto* field = v1::RunConfiguration::descriptor()->FindFieldByName("profile");
   MergeParams(profile, RulesOf(*field), run->mutable_profile());

@@ -2,8 +2,12 @@
 #pragma once
 
 #include "dstack/config/v1/fleet.pb.h"
+#include "dstack/config/v1/gateway.pb.h"
 #include "dstack/config/v1/profile.pb.h"
 #include "dstack/config/v1/run.pb.h"
+#include "dstack/config/v1/volume.pb.h"
+
+#include "libs/config/document.h"
 
 namespace dstack::config {
 
@@ -15,6 +19,15 @@ void ApplyDefaults(v1::RunConfiguration* run);
 
 // `nodes.target`, `blocks`, and resources where the block is present.
 void ApplyDefaults(v1::FleetConfiguration* fleet);
+
+// A public address and a certificate of Let's Encrypt.
+void ApplyDefaults(v1::GatewayConfiguration* gateway);
+
+// Access modes of a claim.
+void ApplyDefaults(v1::VolumeConfiguration* volume);
+
+// Those of its type; presets and templates have none that must be written out.
+void ApplyDefaults(Configuration* configuration);
 
 // `has_default_image`: neither `image` nor `docker`; unnamed GPUs are then NVIDIA's.
 void ApplyResourceDefaults(bool has_default_image, v1::Resources* resources);

@@ -215,7 +215,9 @@ void CheckBelow(const Message& child,
 }  // namespace
 
 void Violations::Add(std::string_view path, std::string_view rule) {
-  if (!fields_.emplace(path).second) return;
+  // Nobody reads more; the reader stops at the same number.
+  constexpr size_t kMaxViolations = 1000;
+  if (found_.size() >= kMaxViolations || !fields_.emplace(path).second) return;
   found_.push_back({.field = std::string(path), .description = std::string(rule), .reason = {}});
 }
 

@@ -1,4 +1,6 @@
 // The sample documents of tests/fixtures/configs, whole and damaged.
+#include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -8,8 +10,10 @@
 #include <vector>
 
 #include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
 
 #include "libs/base/status.h"
+#include "libs/config/canonical.h"
 #include "libs/config/defaults.h"
 #include "libs/config/document.h"
 #include "libs/config/interpolate.h"
@@ -24,50 +28,79 @@ struct Sample {
   std::string text;
 };
 
-std::vector<Sample> Samples() {
+std::string ReadText(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+std::vector<Sample> SamplesOf(const std::string& folder) {
   std::vector<Sample> samples;
   for (const auto& entry :
-       std::filesystem::directory_iterator(testing::SourceDir() + "/tests/fixtures/configs")) {
+       std::filesystem::directory_iterator(testing::SourceDir() + "/tests/fixtures/" + folder)) {
     const std::string name = entry.path().filename().string();
-    if (!name.ends_with(".dstack.yml")) continue;
-    std::ifstream file(entry.path());
-    std::stringstream text;
-    text << file.rdbuf();
-    samples.push_back({name, text.str()});
+    if (name.ends_with(".yml")) samples.push_back({name, ReadText(entry.path())});
   }
+  std::sort(samples.begin(), samples.end(), [](const Sample& a, const Sample& b) {
+    return a.name < b.name;
+  });
   return samples;
 }
 
-TEST_CASE("sample documents are valid, also with defaults") {
-  const std::vector<Sample> samples = Samples();
-  REQUIRE(samples.size() >= 7);
+// Compares with a file below tests/fixtures; with DSTACK_UPDATE_FIXTURES set, writes it.
+void CheckFixture(const std::string& name, const std::string& actual) {
+  const std::string path = testing::SourceDir() + "/tests/fixtures/" + name;
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): a test with one thread
+  if (std::getenv("DSTACK_UPDATE_FIXTURES") != nullptr) std::ofstream(path) << actual;
+  CHECK(ReadText(path) == actual);
+}
+
+void CheckLaterStages(Configuration* configuration) {
+  if (auto* run = std::get_if<v1::RunConfiguration>(configuration)) {
+    CHECK(CheckGroupAddresses(*run).ToString() == "OK");
+    v1::RunConfiguration interpolated = *run;
+    CHECK(InterpolateRun({"--lr", "1"}, &interpolated).ToString() == "OK");
+  }
+  ApplyDefaults(configuration);
+  if (auto* run = std::get_if<v1::RunConfiguration>(configuration)) {
+    CHECK(ValidateRun(*run).ToString() == "OK");
+  }
+  if (auto* fleet = std::get_if<v1::FleetConfiguration>(configuration)) {
+    CHECK(ValidateFleet(*fleet).ToString() == "OK");
+  }
+}
+
+TEST_CASE("sample documents are valid, also with defaults, and have their canonical form") {
+  const std::vector<Sample> samples = SamplesOf("configs");
+  REQUIRE(samples.size() >= 35);
   for (const Sample& sample : samples) {
-    INFO(sample.name);
-    absl::StatusOr<Document> document = ParseDocument(sample.text, sample.name);
-    INFO(document.status());
-    REQUIRE(document.ok());
-    CHECK(document->warnings.empty());
-    if (auto* run = std::get_if<v1::RunConfiguration>(&document->configuration)) {
-      CHECK(CheckGroupAddresses(*run).ok());
-      CHECK(InterpolateRun({"--lr", "1"}, run).ok());
-      ApplyDefaults(run);
-      CHECK(ValidateRun(*run).ToString() == "OK");
-    } else {
-      auto& fleet = std::get<v1::FleetConfiguration>(document->configuration);
-      ApplyDefaults(&fleet);
-      CHECK(ValidateFleet(fleet).ToString() == "OK");
+    DYNAMIC_SECTION(sample.name) {
+      absl::StatusOr<AnyDocument> document = ParseAnyDocument(sample.text, sample.name);
+      INFO(document.status().ToString());
+      REQUIRE(document.ok());
+      CHECK(document->warnings.empty());
+      if (auto* configuration = std::get_if<Configuration>(&document->content)) {
+        CheckLaterStages(configuration);
+      }
+      CheckFixture("configs/canonical/" + sample.name, PrintYaml(CanonicalJson(*document)));
     }
   }
 }
 
-TEST_CASE("a sample of profiles is valid") {
-  std::ifstream file(testing::SourceDir() + "/tests/fixtures/configs/profiles.yml");
-  std::stringstream text;
-  text << file.rdbuf();
-  const absl::StatusOr<v1::ProfilesFile> profiles = ParseProfiles(text.str(), "profiles.yml");
-  INFO(profiles.status());
-  REQUIRE(profiles.ok());
-  CHECK(profiles->profiles_size() == 2);
+TEST_CASE("common mistakes are explained") {
+  const std::vector<Sample> samples = SamplesOf("mistakes");
+  REQUIRE(samples.size() >= 40);
+  for (const Sample& sample : samples) {
+    DYNAMIC_SECTION(sample.name) {
+      const CheckedDocument checked = CheckDocument(sample.text, sample.name);
+      // Some mean something all the same, and are warned about.
+      const auto& told = checked.problems.empty() ? checked.warnings : checked.problems;
+      REQUIRE(!told.empty());
+      CheckFixture("mistakes/" + sample.name.substr(0, sample.name.size() - 4) + ".txt",
+                   FormatProblems(told, sample.text) + "\n");
+    }
+  }
 }
 
 // One random edit: a byte changed, removed, or a piece of the text repeated elsewhere.
@@ -95,12 +128,12 @@ TEST_CASE("damaged documents are read or refused, and nothing else") {
   const auto seed = static_cast<unsigned>(std::random_device{}());
   INFO("seed " << seed);
   std::mt19937 random(seed);
-  for (const Sample& sample : Samples()) {
+  for (const Sample& sample : SamplesOf("configs")) {
     std::string text = sample.text;
-    for (int i = 0; i < 150; ++i) {
+    for (int i = 0; i < 60; ++i) {
       // Damage piles up for a while, then starts afresh.
       text = i % 10 == 0 || text.empty() ? sample.text : Damaged(text, &random);
-      const absl::StatusOr<Document> document = ParseDocument(text, sample.name);
+      const absl::StatusOr<AnyDocument> document = ParseAnyDocument(text, sample.name);
       if (document.ok()) continue;
       INFO(text);
       CHECK(document.status().code() == absl::StatusCode::kInvalidArgument);

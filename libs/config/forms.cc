@@ -1,5 +1,6 @@
 #include "libs/config/forms.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <optional>
@@ -15,7 +16,9 @@
 #include "dstack/config/v1/resources.pb.h"
 #include "dstack/config/v1/run.pb.h"
 
+#include "libs/config/accelerators.h"
 #include "libs/config/names.h"
+#include "libs/config/settings_forms.h"
 #include "libs/config/shorthand/cpu.h"
 #include "libs/config/shorthand/duration.h"
 #include "libs/config/shorthand/env.h"
@@ -35,8 +38,10 @@ namespace {
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
-// What a shorthand is parsed from: numbers and strings, nothing else.
+// What a shorthand is parsed from: numbers and strings, nothing else. `8080:22` is a number in YAML
+// 1.1 and a pair to everybody else: it is taken as it is written.
 std::optional<std::string> ShorthandText(const Node& node) {
+  if (node.is_sexagesimal) return node.source;
   const bool is_number = node.kind == NodeKind::kInt || node.kind == NodeKind::kFloat;
   if (is_number || node.kind == NodeKind::kString) return node.text;
   return std::nullopt;
@@ -114,18 +119,60 @@ void ReadCpu(const Node& node, const std::string& path, Message* message, YamlRe
   if (!cpu->has_count()) *cpu->mutable_count() = DefaultCpuCount();
 }
 
+bool HasEmptyList(const Node& node, std::string_view name) {
+  return std::any_of(node.entries.begin(), node.entries.end(), [&](const Entry& entry) {
+    return entry.key == name && entry.value->kind == NodeKind::kList && entry.value->items.empty();
+  });
+}
+
+// The reference system makes a model name of the boolean.
+void ReadGpuWord(const Node& node, const std::string& path, v1::GpuSpec* gpu, YamlReader* reader) {
+  const char* name = node.bool_value ? "True" : "False";
+  gpu->add_name(name);
+  gpu->mutable_count()->set_min(1);
+  reader->WarnAt(path,
+                 fmt::format("asks for a GPU model called `{}`; write a number of GPUs such as {}",
+                             name,
+                             node.bool_value ? "`1`" : "`0`"));
+}
+
+// `RTX 4090` is a model; of `A100 2` the blank makes one that nobody sells.
+void WarnOfJoinedName(const Node& node,
+                      const std::string& path,
+                      const v1::GpuSpec& gpu,
+                      YamlReader* reader) {
+  if (TrimBlanks(node.text).find(' ') == std::string_view::npos) return;
+  for (const std::string& name : gpu.name()) {
+    if (VendorOfModel(name) != v1::GPU_VENDOR_UNSPECIFIED) continue;
+    reader->WarnAt(path,
+                   fmt::format("asks for a GPU model called `{}`, since blanks do not count; parts "
+                               "are separated by `:`, as in `A100:2`",
+                               name));
+  }
+}
+
 void ReadGpu(const Node& node, const std::string& path, Message* message, YamlReader* reader) {
   auto* gpu = static_cast<v1::GpuSpec*>(message);
+  if (node.kind == NodeKind::kBool) {
+    ReadGpuWord(node, path, gpu, reader);
+    return;
+  }
   if (node.kind != NodeKind::kMap) {
     if (node.kind == NodeKind::kFloat) {
       reader->Refuse(node, path, "must be a number of GPUs, a size with unit, or a model");
       return;
     }
     ReadShorthand<v1::GpuSpec>(node, path, ParseGpu, message, reader);
+    WarnOfJoinedName(node, path, *gpu, reader);
     return;
   }
   reader->ReadMapping(node, path, gpu);
   for (std::string& name : *gpu->mutable_name()) name = PlainGpuName(name);
+  if (HasEmptyList(node, "name")) {
+    gpu->add_name("");  // no model will do
+    reader->WarnAt(ChildPath(path, "name"),
+                   "is empty, so that no GPU matches; leave the key out for any model");
+  }
   if (!gpu->has_count()) gpu->mutable_count()->set_min(1);
 }
 
@@ -234,6 +281,7 @@ void ReadInstanceSelector(const Node& node,
 // Seconds of a number, a boolean (0 or 1) or a text with a unit.
 absl::StatusOr<int64_t> SecondsOf(const Node& node) {
   if (node.kind == NodeKind::kBool) return node.bool_value ? 1 : 0;
+  if (node.kind == NodeKind::kInt) return ParseSeconds(std::to_string(node.int_value));
   if (node.kind == NodeKind::kFloat) {
     if (!std::isfinite(node.float_value) || std::abs(node.float_value) > 9e15) {
       return BrokenRule("is out of range");
@@ -418,7 +466,10 @@ void ReadStringOrList(const Node& node,
                       const FieldDescriptor& field,
                       YamlReader* reader) {
   if (node.kind == NodeKind::kList) {
-    if (node.items.empty()) reader->Refuse(node, path, "must have at least one element");
+    const bool may_be_empty = IsNullable(field);
+    if (node.items.empty() && !may_be_empty) {
+      reader->Refuse(node, path, "must have at least one element");
+    }
     reader->ReadList(node, path, message, field);
     return;
   }
@@ -606,7 +657,7 @@ bool ReadMessageForm(const Node& node,
     form.read(node, path, message, reader);
     return true;
   }
-  return false;
+  return ReadSettingsForm(node, path, message, reader);
 }
 
 std::string NormalEnumWord(const google::protobuf::EnumDescriptor& type, const std::string& word) {

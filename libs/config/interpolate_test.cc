@@ -11,31 +11,6 @@
 namespace dstack::config {
 namespace {
 
-TEST_CASE("interpolation vectors") {
-  InterpolationOptions options;
-  options.values["run"]["args"] = "ARGS";
-  options.kept_namespaces = {"secrets"};
-  options.keep_group_addresses = true;
-  std::ifstream file(testing::SourceDir() + "/tests/fixtures/vectors/interpolation.txt");
-  int rows = 0;
-  for (std::string line; std::getline(file, line);) {
-    if (line.empty() || line[0] == '#') continue;
-    ++rows;
-    const size_t arrow = line.find(" => ");
-    const std::string expected = line.substr(arrow + 4);
-    const absl::StatusOr<std::string> actual = Interpolate(line.substr(0, arrow), options);
-    INFO(line << "\n" << actual.status());
-    if (expected.starts_with("! ")) {
-      REQUIRE(!actual.ok());
-      CHECK(base::Message(actual.status()).find(expected.substr(2)) != std::string::npos);
-    } else {
-      REQUIRE(actual.ok());
-      CHECK(*actual == expected);
-    }
-  }
-  CHECK(rows > 20);
-}
-
 TEST_CASE("the client's pass over a run") {
   v1::RunConfiguration run;
   run.mutable_task()->add_commands("python train.py ${{ run.args }}");

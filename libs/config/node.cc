@@ -185,8 +185,10 @@ Node ResolvePlain(const std::string& text) {
 
 absl::StatusOr<std::string> ToText(const Node& node) {
   switch (node.kind) {
-    case NodeKind::kString:
     case NodeKind::kInt:
+      // `22:22`: text is taken as it is written.
+      return node.is_sexagesimal ? node.source : node.text;
+    case NodeKind::kString:
     case NodeKind::kFloat:
       return node.text;
     case NodeKind::kBool:

@@ -13,6 +13,7 @@ namespace dstack::config {
 namespace {
 
 constexpr size_t kSourceLineBytes = 160;
+constexpr size_t kNarrowScreen = 80;
 // A document with thousands of faults is better told by its first ones.
 constexpr size_t kMostProblemsShown = 50;
 
@@ -42,55 +43,86 @@ bool IsWithin(std::string_view inner, std::string_view outer) {
   return inner[outer.size()] == '.' || inner[outer.size()] == '[';
 }
 
-std::string Description(const Problem& problem) {
+// What is wrong, without what to do about it.
+std::string Fault(const Problem& problem) {
   std::string text = problem.rule;
   if (!problem.value.empty()) text += fmt::format(" ({})", problem.value);
+  return text;
+}
+
+std::string Description(const Problem& problem) {
+  std::string text = Fault(problem);
   if (!problem.suggestion.empty()) text += "; " + problem.suggestion;
   return text;
 }
 
-}  // namespace
-
-std::string FormatProblem(const Problem& problem) {
+// `file:line:column: path: `, as far as known.
+std::string Heading(const Problem& problem) {
   std::string text;
   if (!problem.file.empty()) text += Excerpt(problem.file) + ":";
   if (problem.mark.line > 0) text += fmt::format("{}:{}:", problem.mark.line, problem.mark.column);
   if (!text.empty()) text += ' ';
   if (!problem.path.empty()) text += problem.path + ": ";
-  return text + Description(problem);
-}
-
-std::string FormatProblemWithSource(const Problem& problem, std::string_view source) {
-  std::string text = FormatProblem(problem);
-  if (problem.is_secret || problem.mark.line <= 0) return text;
-  const std::string_view line = LineOf(source, problem.mark.line);
-  const auto caret = static_cast<size_t>(std::max(problem.mark.column - 1, 0));
-  if (TrimBlanks(line).empty() || line.size() > kSourceLineBytes || caret > line.size())
-    return text;
-  if (!IsValidUtf8(line) || (problem.path.empty() && MayHoldSecret(line))) return text;
-  const std::string number = std::to_string(problem.mark.line);
-  std::string shown(line);
-  std::replace_if(
-      shown.begin(), shown.end(), [](char c) { return c >= 0 && c < ' '; }, ' ');
-  text += fmt::format("\n  {} | {}", number, shown);
-  text += fmt::format("\n  {} | {}^", std::string(number.size(), ' '), std::string(caret, ' '));
   return text;
 }
 
-absl::Status ProblemsToStatus(const std::vector<Problem>& problems, std::string_view source) {
-  std::vector<base::FieldViolation> violations;
+// The line of the source that may be shown; empty where there is none.
+std::string_view ShownLine(const Problem& problem, std::string_view source) {
+  if (problem.is_secret || problem.mark.line <= 0) return {};
+  const std::string_view line = LineOf(source, problem.mark.line);
+  const auto caret = static_cast<size_t>(std::max(problem.mark.column - 1, 0));
+  const bool is_fit = !TrimBlanks(line).empty() && line.size() <= kSourceLineBytes &&
+                      caret <= line.size() && IsValidUtf8(line);
+  if (!is_fit || (problem.path.empty() && MayHoldSecret(line))) return {};
+  return line;
+}
+
+}  // namespace
+
+std::string FormatProblem(const Problem& problem) {
+  return Heading(problem) + Description(problem);
+}
+
+std::string FormatProblemWithSource(const Problem& problem, std::string_view source) {
+  const std::string_view line = ShownLine(problem, source);
+  if (line.empty()) return FormatProblem(problem);
+  const std::string number = std::to_string(problem.mark.line);
+  const std::string gutter(number.size(), ' ');
+  std::string shown(line);
+  std::replace_if(
+      shown.begin(), shown.end(), [](char c) { return c >= 0 && c < ' '; }, ' ');
+  std::string text = Heading(problem) + Fault(problem);
+  text += fmt::format("\n  {} | {}", number, shown);
+  std::string pointer = fmt::format(
+      "  {} | {}^", gutter, std::string(static_cast<size_t>(problem.mark.column - 1), ' '));
+  // What to do stands beside the caret, or below it where a narrow screen would break the line.
+  const bool fits = pointer.size() + 1 + problem.suggestion.size() <= kNarrowScreen;
+  if (!problem.suggestion.empty()) {
+    pointer +=
+        fits ? " " + problem.suggestion : fmt::format("\n  {} = {}", gutter, problem.suggestion);
+  }
+  return text + "\n" + pointer;
+}
+
+std::string FormatProblems(const std::vector<Problem>& problems, std::string_view source) {
   std::string message;
-  for (size_t i = 0; i < problems.size(); ++i) {
-    violations.push_back({.field = problems[i].path, .description = Description(problems[i])});
-    if (i >= kMostProblemsShown) continue;
+  for (size_t i = 0; i < problems.size() && i < kMostProblemsShown; ++i) {
     if (i > 0) message += '\n';
     message += FormatProblemWithSource(problems[i], source);
   }
   if (problems.size() > kMostProblemsShown) {
     message += fmt::format("\nand {} more", problems.size() - kMostProblemsShown);
   }
+  return message;
+}
+
+absl::Status ProblemsToStatus(const std::vector<Problem>& problems, std::string_view source) {
+  std::vector<base::FieldViolation> violations;
+  for (const Problem& problem : problems) {
+    violations.push_back({.field = problem.path, .description = Description(problem)});
+  }
   const absl::Status fields = base::InvalidFields(std::move(violations));
-  absl::Status status(fields.code(), message);
+  absl::Status status(fields.code(), FormatProblems(problems, source));
   fields.ForEachPayload([&](absl::string_view type_url, const absl::Cord& payload) {
     status.SetPayload(type_url, payload);
   });

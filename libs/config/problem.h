@@ -25,12 +25,16 @@ struct Problem {
 // `file:line:column: path: rule (value); suggestion`. Parts that are unknown are left out.
 std::string FormatProblem(const Problem& problem);
 
-// FormatProblem, then the line of the source and a caret below the place. `source` is the whole
+// The same, with the line of the source and a caret below the place, and what to do beside the
+// caret. `source` is the whole
 // text of the document. Lines that could hold a secret are left out.
 std::string FormatProblemWithSource(const Problem& problem, std::string_view source);
 
-// INVALID_ARGUMENT with all problems: a BadRequest payload with the paths, and a message of one
-// paragraph per problem, made by FormatProblemWithSource. `problems` is not empty.
+// One paragraph per problem, made by FormatProblemWithSource; of very many the first ones.
+std::string FormatProblems(const std::vector<Problem>& problems, std::string_view source);
+
+// INVALID_ARGUMENT with all problems: a BadRequest payload with the paths, and the message of
+// FormatProblems. `problems` is not empty.
 absl::Status ProblemsToStatus(const std::vector<Problem>& problems, std::string_view source);
 
 // "a.b", or "b" where `parent` is empty.

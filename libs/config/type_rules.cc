@@ -46,6 +46,8 @@ void CheckMemoryRange(const v1::MemoryRange& range,
 }
 
 void CheckGpu(const v1::GpuSpec& gpu, const std::string& path, Violations* violations) {
+  // A single empty name stands for `name: []`: no model will do.
+  if (gpu.name_size() == 1 && gpu.name(0).empty()) return;
   for (int i = 0; i < gpu.name_size(); ++i) {
     const std::string item = ItemPath(ChildPath(path, "name"), static_cast<size_t>(i));
     if (gpu.name(i).empty()) violations->Add(item, "must not be empty");
@@ -142,15 +144,7 @@ void CheckOffable(const v1::OffableDuration& duration,
 void CheckProfile(const v1::ProfileParams& params,
                   const std::string& path,
                   Violations* violations) {
-  if (params.tags().count("") > 0)
-    violations->Add(ChildPath(path, "tags"), "must not have an empty key");
-  for (const auto& [key, value] : params.tags()) {
-    const std::string tag = ChildPath(ChildPath(path, "tags"), Excerpt(key));
-    if (const absl::Status status = CheckTagKey(key); !status.ok()) {
-      violations->Add(tag, "the key " + std::string(status.message()));
-    }
-    violations->AddIf(tag, CheckTagValue(value));
-  }
+  CheckTags(params.tags(), ChildPath(path, "tags"), violations);
   std::set<std::string> types;
   for (int i = 0; i < params.backend_options_size(); ++i) {
     if (types.insert(params.backend_options(i).type()).second) continue;
@@ -221,6 +215,19 @@ constexpr std::array kTypeRules = {
 };
 
 }  // namespace
+
+void CheckTags(const google::protobuf::Map<std::string, std::string>& tags,
+               const std::string& path,
+               Violations* violations) {
+  if (tags.count("") > 0) violations->Add(path, "must not have an empty key");
+  for (const auto& [key, value] : tags) {
+    const std::string tag = ChildPath(path, Excerpt(key));
+    if (const absl::Status status = CheckTagKey(key); !status.ok()) {
+      violations->Add(tag, "the key " + std::string(status.message()));
+    }
+    violations->AddIf(tag, CheckTagValue(value));
+  }
+}
 
 void CheckTypeRules(const Message& message, const std::string& path, Violations* violations) {
   for (const NamedRule& rule : kTypeRules) {

@@ -1,5 +1,6 @@
 #include "libs/config/validate.h"
 
+#include "libs/config/document_rules.h"
 #include "libs/config/problem.h"
 #include "libs/config/run_rules.h"
 #include "libs/config/violations.h"
@@ -29,6 +30,41 @@ std::vector<base::FieldViolation> FindFleetViolations(const v1::FleetConfigurati
   Violations violations;
   CheckFieldRules(fleet, "", &violations);
   CheckFleetRules(fleet, &violations);
+  return violations.Take();
+}
+
+std::vector<base::FieldViolation> FindGatewayViolations(const v1::GatewayConfiguration& gateway) {
+  Violations violations;
+  CheckFieldRules(gateway, "", &violations);
+  CheckGatewayRules(gateway, &violations);
+  return violations.Take();
+}
+
+std::vector<base::FieldViolation> FindVolumeViolations(const v1::VolumeConfiguration& volume) {
+  Violations violations;
+  CheckFieldRules(volume, "", &violations);
+  CheckVolumeRules(volume, &violations);
+  return violations.Take();
+}
+
+std::vector<base::FieldViolation> FindPresetViolations(const v1::PresetConfiguration& preset) {
+  Violations violations;
+  CheckFieldRules(preset, "", &violations);
+  CheckPresetRules(preset, &violations);
+  return violations.Take();
+}
+
+std::vector<base::FieldViolation> FindTemplateViolations(const v1::TemplateConfiguration& form) {
+  Violations violations;
+  CheckFieldRules(form, "", &violations);
+  CheckTemplateRules(form, &violations);
+  return violations.Take();
+}
+
+std::vector<base::FieldViolation> FindServerConfigViolations(const v1::ServerConfig& config) {
+  Violations violations;
+  CheckFieldRules(config, "", &violations);
+  CheckServerConfigRules(config, &violations);
   return violations.Take();
 }
 

@@ -7,7 +7,12 @@
 #include <absl/status/status.h>
 
 #include "dstack/config/v1/fleet.pb.h"
+#include "dstack/config/v1/gateway.pb.h"
+#include "dstack/config/v1/preset.pb.h"
 #include "dstack/config/v1/run.pb.h"
+#include "dstack/config/v1/server.pb.h"
+#include "dstack/config/v1/template.pb.h"
+#include "dstack/config/v1/volume.pb.h"
 
 #include "libs/base/status.h"
 
@@ -17,6 +22,12 @@ namespace dstack::config {
 // `resources.gpu.count`, `ports[0].container_port`, `max_duration`.
 std::vector<base::FieldViolation> FindRunViolations(const v1::RunConfiguration& run);
 std::vector<base::FieldViolation> FindFleetViolations(const v1::FleetConfiguration& fleet);
+std::vector<base::FieldViolation> FindGatewayViolations(const v1::GatewayConfiguration& gateway);
+std::vector<base::FieldViolation> FindVolumeViolations(const v1::VolumeConfiguration& volume);
+// What is needed to start the search is left to the one who starts it.
+std::vector<base::FieldViolation> FindPresetViolations(const v1::PresetConfiguration& preset);
+std::vector<base::FieldViolation> FindTemplateViolations(const v1::TemplateConfiguration& form);
+std::vector<base::FieldViolation> FindServerConfigViolations(const v1::ServerConfig& config);
 // Scheduling parameters on their own, as in a profile.
 std::vector<base::FieldViolation> FindProfileViolations(const v1::ProfileParams& params);
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <absl/status/status.h>
+#include <google/protobuf/map.h>
 #include <google/protobuf/message.h>
 
 #include "libs/base/status.h"
@@ -39,5 +40,10 @@ void CheckFieldRules(const google::protobuf::Message& message,
 void CheckTypeRules(const google::protobuf::Message& message,
                     const std::string& path,
                     Violations* violations);
+
+// The rules for tags: keys and values. Values that are no text are refused by the reader.
+void CheckTags(const google::protobuf::Map<std::string, std::string>& tags,
+               const std::string& path,
+               Violations* violations);
 
 }  // namespace dstack::config

@@ -56,7 +56,11 @@ std::vector<YamlKey> KeysOf(const Descriptor& type, const FieldDescriptor* kind)
 }
 
 bool IsNullable(const FieldDescriptor& field) {
-  return RulesOf(field).nullable() || field.has_optional_keyword();
+  const v1::YamlField& rules = RulesOf(field);
+  if (rules.nullable() || field.has_optional_keyword()) return true;
+  // Zero is "unset" in all enums.
+  return field.cpp_type() == FieldDescriptor::CPPTYPE_ENUM && !field.is_repeated() &&
+         !rules.required();
 }
 
 std::string EnumWord(const EnumValueDescriptor& value) {

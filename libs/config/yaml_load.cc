@@ -1,5 +1,7 @@
 #include "libs/config/yaml_load.h"
 
+#include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
 #include <sstream>
@@ -30,6 +32,8 @@ class TreeBuilder : public YAML::EventHandler {
  public:
   explicit TreeBuilder(const std::string& file) : file_(file) {}
 
+  // Where the last scalar begins.
+  const YAML::Mark& last_scalar() const { return last_scalar_; }
   NodePtr root() const { return root_ ? root_ : std::make_shared<const Node>(); }
   std::vector<Problem> TakeWarnings() { return std::move(warnings_); }
 
@@ -54,6 +58,7 @@ class TreeBuilder : public YAML::EventHandler {
                 const std::string& tag,
                 YAML::anchor_t anchor,
                 const std::string& value) override {
+    last_scalar_ = mark;
     auto node = std::make_shared<Node>(ResolveScalar(ToMark(mark), tag, value));
     node->source = value;
     node->mark = ToMark(mark);
@@ -148,7 +153,8 @@ class TreeBuilder : public YAML::EventHandler {
   void Add(std::shared_ptr<Node> node, YAML::anchor_t anchor) {
     for (const NodePtr& item : node->items) Grow(*item, node.get());
     for (const Entry& entry : node->entries) Grow(*entry.value, node.get());
-    if (node->weight > kMaxDocumentValues) RefuseSize(node->mark);
+    // Counted as they come, too, so that memory is not filled before the end of a long list.
+    if (node->weight > kMaxDocumentValues || ++count_ > kMaxDocumentValues) RefuseSize(node->mark);
     const Mark mark = node->mark;
     NodePtr finished = std::move(node);
     if (anchor != 0) anchors_[anchor] = finished;
@@ -194,11 +200,14 @@ class TreeBuilder : public YAML::EventHandler {
     const auto [known, is_new] = frame->index.emplace(entry.key, position);
     if (!is_new) {
       Entry& earlier = frame->node->entries[known->second];
-      warnings_.push_back({.file = file_,
-                           .mark = entry.mark,
-                           .path = Excerpt(entry.key),
-                           .rule = fmt::format("is given twice; the value of line {} is ignored",
-                                               earlier.mark.line)});
+      constexpr size_t kMaxWarnings = 1000;
+      const bool is_told = warnings_.size() < kMaxWarnings;
+      if (is_told)
+        warnings_.push_back({.file = file_,
+                             .mark = entry.mark,
+                             .path = Excerpt(entry.key),
+                             .rule = fmt::format("is given twice; the value of line {} is ignored",
+                                                 earlier.mark.line)});
       earlier = std::move(entry);
       return;
     }
@@ -222,6 +231,8 @@ class TreeBuilder : public YAML::EventHandler {
   std::vector<Frame> stack_;
   std::map<YAML::anchor_t, NodePtr> anchors_;
   NodePtr root_;
+  uint64_t count_ = 0;
+  YAML::Mark last_scalar_;
   std::vector<Problem> warnings_;
 };
 
@@ -265,33 +276,153 @@ std::string Normalise(std::string_view text) {
   return plain;
 }
 
-}  // namespace
+// What the parser says, in words for people who do not know its own.
+struct Saying {
+  std::string_view parser;  // the beginning of its message
+  const char* rule;
+  const char* suggestion;
+};
 
-absl::StatusOr<LoadedYaml> LoadYaml(std::string_view text, const std::string& file) {
-  if (std::optional<Problem> problem = CheckText(text, file)) {
-    return ProblemsToStatus({*problem}, text);
+constexpr std::array kSayings = {
+    Saying{"end of map not found",
+           "this line does not continue the mapping above it",
+           "put the key below the first letter of the keys around it, and `: ` behind it"},
+    Saying{"end of map flow not found", "a `{` is not closed by a `}`", ""},
+    Saying{"end of sequence not found",
+           "this line does not continue the list above it",
+           "begin each element with `- `, all of them in the same column"},
+    Saying{"end of sequence flow not found", "a `[` is not closed by a `]`", ""},
+    Saying{"illegal map value",
+           "`: ` cannot stand here",
+           "put a text that has `: ` in it in quotes, and check the indentation"},
+    Saying{"illegal block entry", "`- ` cannot stand here", "put the list on the next line"},
+    Saying{"illegal map key", "a key cannot stand here", "check the indentation"},
+    Saying{"illegal EOF in scalar", "a quote is not closed", ""},
+    Saying{"illegal tab", "tabs cannot indent", "use spaces"},
+    Saying{"illegal flow end", "a `]` or `}` is not opened", ""},
+    Saying{"unknown escape character",
+           "this `\\` begins no known escape",
+           "use single quotes, in which `\\` is an ordinary character"},
+    Saying{"unknown token",
+           "this character cannot begin a value",
+           "put a text that begins with `@`, `%` or a backquote in quotes"},
+    Saying{"alias not found after *",
+           "`*` begins an alias",
+           "put a text that begins with `*` in quotes"},
+    Saying{"anchor not found after &",
+           "`&` begins an anchor",
+           "put a text that begins with `&` in quotes"},
+    Saying{"the referenced anchor is not defined",
+           "this alias refers to no anchor above it",
+           "put a text that begins with `*` in quotes"},
+    Saying{"illegal character found while scanning alias",
+           "`*` begins an alias",
+           "put a text that begins with `*` in quotes"},
+};
+
+// The line of a place, without its end.
+std::string_view LineAt(std::string_view text, int line) {
+  for (int i = 1; i < line; ++i) {
+    const size_t end = text.find('\n');
+    if (end == std::string_view::npos) return {};
+    text.remove_prefix(end + 1);
   }
-  std::istringstream in(Normalise(text));
-  TreeBuilder builder(file);
+  return text.substr(0, text.find('\n'));
+}
+
+// The first line up to this one whose indentation has a tab: the parser complains much later, about
+// something else.
+std::optional<Mark> TabInIndentation(std::string_view text, int last_line) {
+  const int first_line = std::max(1, last_line - 1);
+  for (int line = first_line; line <= last_line; ++line) {
+    const std::string_view indentation = LineAt(text, line);
+    const size_t end = indentation.find_first_not_of(" \t");
+    const size_t tab = indentation.substr(0, end).find('\t');
+    if (tab != std::string_view::npos) return Mark{line, static_cast<int>(tab) + 1};
+  }
+  return std::nullopt;
+}
+
+Problem SyntaxProblem(const YAML::Exception& error,
+                      const std::string& file,
+                      std::string_view text) {
+  Problem problem{.file = file, .mark = ToMark(error.mark)};
+  if (const std::optional<Mark> tab = TabInIndentation(text, problem.mark.line)) {
+    problem.mark = *tab;
+    problem.rule = "tabs cannot indent";
+    problem.suggestion = "use spaces";
+    return problem;
+  }
+  problem.rule = "is not valid YAML: " + error.msg;
+  for (const Saying& saying : kSayings) {
+    if (!std::string_view(error.msg).starts_with(saying.parser)) continue;
+    problem.rule = saying.rule;
+    problem.suggestion = saying.suggestion;
+  }
+  return problem;
+}
+
+// Whether the scalar that begins here is quoted and never closed. The parser takes the end of the
+// text for the end of the quote.
+bool IsOpenQuote(std::string_view text, size_t begin) {
+  if (begin >= text.size()) return false;
+  const char quote = text[begin];
+  if (quote != '"' && quote != '\'') return false;
+  for (size_t i = begin + 1; i < text.size(); ++i) {
+    if (quote == '"' && text[i] == '\\') {
+      ++i;
+    } else if (text[i] == quote) {
+      const bool is_pair = quote == '\'' && i + 1 < text.size() && text[i + 1] == quote;
+      if (!is_pair) return false;
+      ++i;
+    }
+  }
+  return true;
+}
+
+// Parses the text into `builder`; the problem that ended it, if any.
+std::optional<Problem> Parse(std::string_view text, const std::string& file, TreeBuilder* builder) {
+  const std::string plain = Normalise(text);
+  std::istringstream in(plain);
   try {
     YAML::Parser parser(in);
-    while (parser.HandleNextDocument(builder)) {
+    while (parser.HandleNextDocument(*builder)) {
     }
   } catch (const Refused& refused) {
-    return ProblemsToStatus({refused.problem}, text);
+    return refused.problem;
   } catch (const YAML::DeepRecursion& error) {
-    return ProblemsToStatus(
-        {{.file = file,
-          .mark = ToMark(error.mark),
-          .rule = fmt::format("values may be nested {} deep at most", kMaxDocumentDepth),
-          .is_secret = true}},
-        text);
+    return Problem{.file = file,
+                   .mark = ToMark(error.mark),
+                   .rule = fmt::format("values may be nested {} deep at most", kMaxDocumentDepth),
+                   .is_secret = true};
   } catch (const YAML::Exception& error) {
-    return ProblemsToStatus(
-        {{.file = file, .mark = ToMark(error.mark), .rule = "is not valid YAML: " + error.msg}},
-        text);
+    return SyntaxProblem(error, file, text);
+  }
+  const YAML::Mark& last = builder->last_scalar();
+  if (last.pos < 0 || !IsOpenQuote(plain, static_cast<size_t>(last.pos))) return std::nullopt;
+  return Problem{.file = file, .mark = ToMark(last), .rule = "a quote is not closed"};
+}
+
+}  // namespace
+
+std::optional<LoadedYaml> LoadYaml(std::string_view text,
+                                   const std::string& file,
+                                   std::vector<Problem>* problems) {
+  std::optional<Problem> problem = CheckText(text, file);
+  TreeBuilder builder(file);
+  if (!problem) problem = Parse(text, file, &builder);
+  if (problem) {
+    problems->push_back(*std::move(problem));
+    return std::nullopt;
   }
   return LoadedYaml{.root = builder.root(), .warnings = builder.TakeWarnings()};
+}
+
+absl::StatusOr<LoadedYaml> LoadYaml(std::string_view text, const std::string& file) {
+  std::vector<Problem> problems;
+  std::optional<LoadedYaml> loaded = LoadYaml(text, file, &problems);
+  if (!loaded) return ProblemsToStatus(problems, text);
+  return *std::move(loaded);
 }
 
 }  // namespace dstack::config

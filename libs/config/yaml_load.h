@@ -1,6 +1,7 @@
 // Text to a tree of values: the YAML 1.1 dialect of the reference system, with limits.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,7 +16,7 @@ namespace dstack::config {
 inline constexpr size_t kMaxDocumentBytes = 1 << 20;
 inline constexpr int kMaxDocumentDepth = 100;
 // Values of a document with all aliases expanded; ordinary documents have hundreds.
-inline constexpr uint64_t kMaxDocumentValues = 200'000;
+inline constexpr uint64_t kMaxDocumentValues = 100'000;
 
 struct LoadedYaml {
   NodePtr root;  // not null; an empty document is a null value
@@ -28,5 +29,10 @@ struct LoadedYaml {
 // UTF-8, control characters, keys that are lists or mappings, unknown tags. `file` is used in
 // messages alone.
 absl::StatusOr<LoadedYaml> LoadYaml(std::string_view text, const std::string& file);
+
+// The same; nullopt with an entry in `problems` where the text is refused.
+std::optional<LoadedYaml> LoadYaml(std::string_view text,
+                                   const std::string& file,
+                                   std::vector<Problem>* problems);
 
 }  // namespace dstack::config

@@ -86,13 +86,21 @@ TEST_CASE("documents beyond the limits are refused") {
     for (int k = 0; k < 10; ++k) bomb += (k > 0 ? "," : "") + previous;
     bomb += "]\n";
   }
-  CHECK(Error(bomb).find("200000 values") != std::string::npos);
+  CHECK(Error(bomb).find("100000 values") != std::string::npos);
+}
+
+TEST_CASE("a quote that is never closed is refused where it opens") {
+  for (const std::string text : {"a: \"b\nc: d\n", "a: 'b\n", "a: \"b\\\"", "- 'it''s", "a: \""}) {
+    INFO(text);
+    CHECK(Error(text).find("a quote is not closed") != std::string::npos);
+  }
+  CHECK(Load("a: 'it''s'\nb: \"x\\\\\"\n").root->entries.size() == 2);
 }
 
 TEST_CASE("malformed documents are refused with their place") {
   CHECK(Error("a: 1\n---\nb: 2\n").find("one document") != std::string::npos);
   CHECK(Error("a: [1, 2\nb: 3\n").find("f.yml:") == 0);
-  CHECK(Error("a: *b\n").find("is not valid YAML") != std::string::npos);
+  CHECK(Error("a: *b\n").find("refers to no anchor") != std::string::npos);
   CHECK(Error("? [a]\n: 1\n").find("a key must be a word") != std::string::npos);
   CHECK(Error("a: !!python/object x\n").find("tag") != std::string::npos);
   CHECK(Error("a: \x01").find("f.yml:1:4: control characters") == 0);

@@ -20,6 +20,9 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
 
+// Nobody reads more, and a hostile document must not fill the memory with them.
+constexpr size_t kMaxProblems = 1000;
+
 bool IsScalar(const Node& node) {
   return node.kind != NodeKind::kList && node.kind != NodeKind::kMap;
 }
@@ -29,6 +32,22 @@ Message* Descend(Message* message, const std::vector<const FieldDescriptor*>& ch
     message = message->GetReflection()->MutableMessage(message, chain[i]);
   }
   return message;
+}
+
+// A message whose keys lie at the level of its parent is there when one of its fields is: a key
+// with null leaves no trace.
+void DropUnused(Message* message) {
+  const auto& type = *message->GetDescriptor();
+  const Reflection& reflection = *message->GetReflection();
+  for (int i = 0; i < type.field_count(); ++i) {
+    const FieldDescriptor& field = *type.field(i);
+    const bool may_be_dropped = RulesOf(field).inline_() && field.message_type() != nullptr &&
+                                field.real_containing_oneof() == nullptr;
+    if (!may_be_dropped || !reflection.HasField(*message, &field)) continue;
+    if (reflection.GetMessage(*message, &field).ByteSizeLong() == 0) {
+      reflection.ClearField(message, &field);
+    }
+  }
 }
 
 const YamlKey* FindKey(const std::vector<YamlKey>& keys, const std::string& name) {
@@ -42,6 +61,20 @@ bool HasKey(const Node& node, const std::string& name) {
   return std::any_of(node.entries.begin(), node.entries.end(), [&](const Entry& entry) {
     return entry.key == name;
   });
+}
+
+// Numbers and durations; everything else is read from text.
+bool IsNumber(const FieldDescriptor& field) {
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_INT32:
+    case FieldDescriptor::CPPTYPE_INT64:
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return true;
+    case FieldDescriptor::CPPTYPE_MESSAGE:
+      return field.message_type()->name().ends_with("Duration");
+    default:
+      return false;
+  }
 }
 
 // A list that is there but empty differs from one that is left out: a profile must not fill it.
@@ -97,12 +130,14 @@ bool YamlReader::ReadMapping(const Node& node,
       Refuse(node, ChildPath(path, key.name), "is required");
     }
   }
+  DropUnused(message);
   return problems_.size() == problems_before;
 }
 
 void YamlReader::RefuseUnknownKey(const Entry& entry,
                                   const std::string& path,
                                   const std::vector<std::string>& known) {
+  if (problems_.size() >= kMaxProblems) return;
   Problem problem = MakeProblem(
       *entry.value,
       ChildPath(path, Excerpt(entry.key)),
@@ -121,7 +156,7 @@ void YamlReader::ReadField(const Node& node,
                            const FieldDescriptor& field) {
   const bool is_secret = RulesOf(field).secret();
   if (is_secret) ++secret_depth_;
-  Remember(node, path);
+  Remember(node, path, IsNumber(field));
   if (node.kind == NodeKind::kNull) {
     ReadNull(node, path, message, field);
   } else if (!ReadFieldForm(node, path, message, field, this)) {
@@ -178,7 +213,7 @@ void YamlReader::ReadList(const Node& node,
   for (size_t i = 0; i < node.items.size(); ++i) {
     const Node& item = *node.items[i];
     const std::string item_path = ItemPath(path, i);
-    Remember(item, item_path);
+    Remember(item, item_path, IsNumber(field));
     if (item.kind == NodeKind::kNull) {
       Refuse(item, item_path, "must not be null");
     } else if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
@@ -280,14 +315,9 @@ void YamlReader::Refuse(const Node& node,
                         const std::string& path,
                         std::string rule,
                         std::string suggestion) {
+  if (problems_.size() >= kMaxProblems) return;
   Problem problem = MakeProblem(node, path, std::move(rule));
   problem.suggestion = std::move(suggestion);
-  if (node.is_sexagesimal && problem.suggestion.empty()) {
-    problem.suggestion =
-        fmt::format("YAML reads {0} as the number {1}; write it in quotes: \"{0}\"",
-                    node.source,
-                    node.int_value);
-  }
   problems_.push_back(std::move(problem));
 }
 
@@ -296,20 +326,24 @@ void YamlReader::Refuse(const Node& node, const std::string& path, const absl::S
 }
 
 void YamlReader::RefuseAt(const std::string& path, std::string rule) {
-  problems_.push_back(ProblemAt(path, std::move(rule)));
+  if (problems_.size() < kMaxProblems) problems_.push_back(ProblemAt(path, std::move(rule)));
 }
 
 void YamlReader::WarnAt(const std::string& path, std::string rule) {
-  warnings_.push_back(ProblemAt(path, std::move(rule)));
+  if (warnings_.size() < kMaxProblems) warnings_.push_back(ProblemAt(path, std::move(rule)));
 }
 
-// `22:22` is the number 1342, which hardly anyone means.
-void YamlReader::WarnOfBase60(const Node& node, const std::string& path) {
+// `22:22` is the number 1342 in YAML 1.1, which hardly anyone means.
+void YamlReader::WarnOfBase60(const Node& node, const std::string& path, bool is_number) {
   if (!node.is_sexagesimal) return;
   WarnAt(path,
-         fmt::format("is read as the number {} by YAML; write \"{}\" in quotes if a pair is meant",
-                     node.int_value,
-                     node.source));
+         is_number
+             ? fmt::format("is read as the number {}, as YAML 1.1 does; write the number itself",
+                           node.int_value)
+             : fmt::format("is read as written; put it in quotes, since to YAML 1.1 it is the "
+                           "number {}: \"{}\"",
+                           node.int_value,
+                           node.source));
 }
 
 Problem YamlReader::ProblemAt(const std::string& path, std::string rule) const {
@@ -333,10 +367,10 @@ Problem YamlReader::MakeProblem(const Node& node, const std::string& path, std::
           .is_secret = is_secret};
 }
 
-void YamlReader::Remember(const Node& node, const std::string& path) {
+void YamlReader::Remember(const Node& node, const std::string& path, bool is_number) {
   const Problem shown = MakeProblem(node, path, "");
   places_[path] = {.mark = shown.mark, .value = shown.value, .is_secret = shown.is_secret};
-  if (!shown.is_secret) WarnOfBase60(node, path);
+  if (!shown.is_secret) WarnOfBase60(node, path, is_number);
 }
 
 Place YamlReader::PlaceOf(std::string path) const {

@@ -96,8 +96,8 @@ class YamlReader {
                         const std::string& path,
                         const std::vector<std::string>& known);
   Problem ProblemAt(const std::string& path, std::string rule) const;
-  void WarnOfBase60(const Node& node, const std::string& path);
-  void Remember(const Node& node, const std::string& path);
+  void WarnOfBase60(const Node& node, const std::string& path, bool is_number);
+  void Remember(const Node& node, const std::string& path, bool is_number = false);
   Problem MakeProblem(const Node& node, const std::string& path, std::string rule) const;
 
   std::string file_;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds the release preset with the benchmarks and runs them.
 #
-#   tests/bench/run.sh [BENCH...]     benches: system store runner spool; none: all
+#   tests/bench/run.sh [BENCH...]     benches: system store runner spool shim match config; none: all
 #
 # Standard output has one line per figure, "name value unit", also kept in build/release/bench.txt;
 # everything else goes to standard error. Figures are never judged: the exit status is 0 unless
@@ -23,12 +23,12 @@ source "$ROOT/services/setup/engine.sh"
 
 choose() {
   BENCHES=("$@")
-  [ "${#BENCHES[@]}" -gt 0 ] || BENCHES=(spool runner store system)
+  [ "${#BENCHES[@]}" -gt 0 ] || BENCHES=(config match spool runner shim store system)
   local bench
   for bench in "${BENCHES[@]}"; do
     case $bench in
-      system | store | runner | spool) ;;
-      *) die "unknown benchmark '$bench' (system, store, runner, spool)" ;;
+      system | store | runner | spool | shim | match | config) ;;
+      *) die "unknown benchmark '$bench' (system, store, runner, spool, shim, match, config)" ;;
     esac
   done
 }

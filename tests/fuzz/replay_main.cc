@@ -28,7 +28,8 @@ int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     for (const std::filesystem::path& path : FilesOf(argv[i])) {
       std::ifstream file(path, std::ios::binary);
-      const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+      const std::string text{std::istreambuf_iterator<char>(file),
+                             std::istreambuf_iterator<char>()};
       // Told before, so that a crash names its input.
       std::cout << path.filename().string() << ' ' << text.size() << std::endl;
       LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(text.data()), text.size());

@@ -4,6 +4,7 @@
 #   tests/tools/run_ci.sh dev                 the same as tests/run.sh
 #   tests/tools/run_ci.sh release|clang|tidy  builds; warnings and findings fail it
 #   tests/tools/run_ci.sh asan                builds, then runs the unit, contract and component tests
+#   tests/tools/run_ci.sh fuzz [SECONDS]      builds the fuzzers and runs them, an hour by default
 #   tests/tools/run_ci.sh tsan                builds, then runs the unit tests of the libraries without gRPC
 set -euo pipefail
 
@@ -44,5 +45,10 @@ case $PRESET in
     # gRPC, Abseil and protobuf come uninstrumented: code that is called from their threads cannot be judged.
     run_tests -L '^unit$' -R '^(base|exec|fsm|failpoint|process|net|spool|telemetry|testing)_test'
     ;;
-  *) sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2 && exit 2 ;;
+  fuzz)
+    install_packages "${DSTACK_BUILD_PACKAGES[@]}" "${DSTACK_RUN_PACKAGES[@]}" "${DSTACK_TEST_PACKAGES[@]}" \
+      "${DSTACK_FUZZ_PACKAGES[@]}"
+    exec bash "$ROOT/tests/fuzz/run.sh" "${2:-3600}"
+    ;;
+  *) sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2 && exit 2 ;;
 esac

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Judges a CTest JUnit report and prints the one summary line.
+"""Judges JUnit reports, such as CTest writes, and prints the one summary line for all of them.
 
-Usage: summary.py REPORT. Exits with 1 when a test failed or none ran. With CI=true a skipped test
+Usage: summary.py REPORT... Exits with 1 when a test failed or none ran. With CI=true a skipped test
 counts as failed, unless its reason begins with "kernel:".
 """
 
@@ -20,9 +20,9 @@ class Outcome:
         self.skipped = []  # pairs of name and reason
 
 
-def judge(root, is_ci):
+def judge(root, is_ci, outcome=None):
     """Sorts the test cases of a report. What neither ran nor was skipped has failed."""
-    outcome = Outcome()
+    outcome = outcome or Outcome()
     for case in root.iter("testcase"):
         name = case.get("name", "?")
         output = case.findtext("system-out") or ""
@@ -41,9 +41,11 @@ def judge(root, is_ci):
 
 
 def main():
+    is_ci = os.environ.get("CI", "").lower() in ("1", "true")
+    outcome = Outcome()
     try:
-        root = xml.etree.ElementTree.parse(sys.argv[1]).getroot()
-        outcome = judge(root, os.environ.get("CI", "").lower() in ("1", "true"))
+        for report in sys.argv[1:]:
+            judge(xml.etree.ElementTree.parse(report).getroot(), is_ci, outcome)
     except (OSError, xml.etree.ElementTree.ParseError) as error:
         print(f"no test report: {error}", file=sys.stderr)
         outcome = Outcome()

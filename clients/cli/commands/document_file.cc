@@ -48,24 +48,44 @@ absl::StatusOr<std::string> ReadText(const std::string& path) {
 
 }  // namespace
 
-absl::StatusOr<DocumentFile> LoadDocument(const Context& context, const std::string& file) {
-  ASSIGN_OR_RETURN(const std::string name, FindFile(context.environment, file));
-  DocumentFile result{.shown_path = name};
-  std::string text;
+absl::StatusOr<DocumentText> ReadDocumentText(const Environment& environment,
+                                              const std::string& file) {
+  ASSIGN_OR_RETURN(const std::string name, FindFile(environment, file));
+  DocumentText result{.shown_path = name};
   if (name == "-") {
-    ASSIGN_OR_RETURN(text, ReadAll(STDIN_FILENO));
-  } else {
-    const std::string path =
-        context.environment.ResolvePath(name, context.environment.working_directory);
-    result.directory = std::filesystem::path(path).parent_path().string();
-    ASSIGN_OR_RETURN(text, ReadText(path));
+    result.shown_path = "<stdin>";
+    ASSIGN_OR_RETURN(result.text, ReadAll(STDIN_FILENO));
+    return result;
   }
-  ASSIGN_OR_RETURN(config::Document document,
-                   config::ParseDocument(text, name == "-" ? "<stdin>" : name));
+  const std::string path = environment.ResolvePath(name, environment.working_directory);
+  result.directory = std::filesystem::path(path).parent_path().string();
+  ASSIGN_OR_RETURN(result.text, ReadText(path));
+  return result;
+}
+
+absl::StatusOr<DocumentFile> LoadDocument(const Context& context, const std::string& file) {
+  ASSIGN_OR_RETURN(const DocumentText text, ReadDocumentText(context.environment, file));
+  ASSIGN_OR_RETURN(const config::Document document,
+                   config::ParseDocument(text.text, text.shown_path));
   for (const config::Problem& warning : document.warnings) {
     context.terminal.PrintWarning(config::FormatProblem(warning));
   }
-  result.configuration = std::move(document.configuration);
+  DocumentFile result{.shown_path = file == "-" ? file : text.shown_path,
+                      .directory = text.directory};
+  if (const auto* run = std::get_if<config::v1::RunConfiguration>(&document.configuration)) {
+    result.configuration = *run;
+  } else if (const auto* fleet =
+                 std::get_if<config::v1::FleetConfiguration>(&document.configuration)) {
+    result.configuration = *fleet;
+  } else {
+    const std::string type = config::TypeOf(document.configuration);
+    return base::InvalidField(
+        "type",
+        fmt::format("`{0}` cannot be applied by this version: {1} is a valid {0}, but nothing here "
+                    "acts on it; runs (`task`) and fleets can be applied",
+                    type,
+                    text.shown_path));
+  }
   return result;
 }
 

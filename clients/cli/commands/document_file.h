@@ -21,8 +21,20 @@ struct DocumentFile {
   std::string directory;
 };
 
+// A file as it is, not checked.
+struct DocumentText {
+  std::string text;
+  std::string shown_path;  // as typed; `<stdin>` for standard input
+  std::string directory;   // that its relative paths start from; empty for standard input
+};
+
+// Finds the file as LoadDocument does, and reads it.
+absl::StatusOr<DocumentText> ReadDocumentText(const Environment& environment,
+                                              const std::string& file);
+
 // Reads and checks the file: "-" is standard input, "" is `.dstack.yml`, then `.dstack.yaml` in the
-// working directory. Warnings go to the terminal.
+// working directory. Warnings go to the terminal. Refused: documents of a kind that this version
+// understands but cannot apply.
 absl::StatusOr<DocumentFile> LoadDocument(const Context& context, const std::string& file);
 
 // "task", "dev-environment", "service", "fleet".

@@ -3,11 +3,8 @@
 #include <cerrno>
 #include <filesystem>
 
-#include <fmt/format.h>
 #include <unistd.h>
 
-#include "clients/cli/commands/document_file.h"
-#include "libs/base/macros.h"
 #include "libs/base/status.h"
 
 namespace dstack::cli {
@@ -30,14 +27,6 @@ absl::Status ExecServer(const std::vector<std::string>& arguments) {
   argv.push_back(nullptr);
   execvp(path.c_str(), argv.data());
   return base::ErrnoError(errno, path);
-}
-
-absl::StatusOr<int> CheckConfig(const Context& context, const std::string& file) {
-  ASSIGN_OR_RETURN(const DocumentFile document, LoadDocument(context, file));
-  context.terminal.PrintLine(
-      fmt::format("{} is a valid {}", document.shown_path, KindOf(document.configuration)),
-      Style::kSuccess);
-  return 0;
 }
 
 }  // namespace dstack::cli

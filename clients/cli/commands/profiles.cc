@@ -6,6 +6,7 @@
 
 #include "libs/base/file.h"
 #include "libs/base/macros.h"
+#include "libs/base/status.h"
 #include "libs/config/document.h"
 
 namespace dstack::cli {
@@ -31,12 +32,27 @@ std::optional<std::string> WantedName(const Environment& environment, const std:
   return environment.Get("DSTACK_PROFILE");
 }
 
+// DSTACK_NO_PROFILE: `1`, `true` and `on`, or `0`, `false` and `off`.
+absl::StatusOr<bool> IsOffByVariable(const Environment& environment) {
+  const std::optional<std::string> value = environment.Get("DSTACK_NO_PROFILE");
+  if (!value.has_value()) return false;
+  for (const char* yes : {"1", "true", "on"}) {
+    if (*value == yes) return true;
+  }
+  for (const char* no : {"0", "false", "off"}) {
+    if (*value == no) return false;
+  }
+  return base::InvalidField(
+      "DSTACK_NO_PROFILE",
+      fmt::format("must be `1`, `true` or `on`, or `0`, `false` or `off` (`{}`)", *value));
+}
+
 }  // namespace
 
 absl::StatusOr<std::optional<Profile>> ChooseProfile(const Environment& environment,
                                                      const std::string& name,
                                                      bool is_disabled) {
-  const bool is_off_by_variable = environment.Get("DSTACK_NO_PROFILE").has_value();
+  ASSIGN_OR_RETURN(const bool is_off_by_variable, IsOffByVariable(environment));
   if (is_disabled || (name.empty() && is_off_by_variable)) return std::nullopt;
   const std::optional<std::string> wanted = WantedName(environment, name);
   const std::vector<std::string> directories{
@@ -50,7 +66,11 @@ absl::StatusOr<std::optional<Profile>> ChooseProfile(const Environment& environm
     }
   }
   if (wanted.has_value()) {
-    return absl::NotFoundError(fmt::format("--profile: there is no profile {}", *wanted));
+    return absl::NotFoundError(fmt::format("{}: there is no profile `{}` in {} or {}",
+                                           name.empty() ? "DSTACK_PROFILE" : "--profile",
+                                           *wanted,
+                                           base::JoinPath(directories[0], "profiles.yml"),
+                                           base::JoinPath(directories[1], "profiles.yml")));
   }
   return std::nullopt;
 }

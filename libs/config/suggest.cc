@@ -1,0 +1,132 @@
+#include "libs/config/suggest.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <optional>
+
+#include "libs/config/shorthand/duration.h"
+#include "libs/config/text.h"
+
+namespace dstack::config {
+
+namespace {
+
+constexpr size_t kMaxBytes = 64;
+
+// Takes the characters at the front for which `is_part` holds.
+template <typename Predicate>
+std::string_view TakeWhile(std::string_view* text, Predicate is_part) {
+  size_t size = 0;
+  while (size < text->size() && is_part((*text)[size])) ++size;
+  const std::string_view taken = text->substr(0, size);
+  text->remove_prefix(size);
+  return taken;
+}
+
+bool IsNumberPart(char c) { return IsAsciiDigit(c) || c == '.'; }
+
+double SecondsOfUnit(std::string_view word) {
+  struct Unit {
+    std::string_view name;
+    double seconds;
+  };
+  constexpr std::array kUnits = {Unit{"s", 1},          Unit{"sec", 1},       Unit{"second", 1},
+                                 Unit{"m", 60},         Unit{"min", 60},      Unit{"minute", 60},
+                                 Unit{"h", 3600},       Unit{"hr", 3600},     Unit{"hour", 3600},
+                                 Unit{"d", 86400},      Unit{"day", 86400},   Unit{"w", 604800},
+                                 Unit{"week", 604800}};
+  std::string name = AsciiLower(word);
+  if (name.size() > 1 && name.back() == 's') name.pop_back();
+  for (const Unit& unit : kUnits) {
+    if (unit.name == name) return unit.seconds;
+  }
+  return 0;
+}
+
+// `24G` as `24GB`; nothing where the token is no size with a wrong unit.
+std::optional<std::string> WithUnit(std::string_view token) {
+  const std::string_view number = TakeWhile(&token, IsNumberPart);
+  if (number.empty() || token.empty() || token.size() > 3) return std::nullopt;
+  const std::string unit = AsciiLower(token);
+  if (unit == "gb" || unit == "mb" || unit == "tb") return std::nullopt;
+  const char prefix = unit.front();
+  const std::string_view rest = std::string_view(unit).substr(1);
+  const bool is_prefix = prefix == 'g' || prefix == 'm' || prefix == 't';
+  if (!is_prefix || (rest != "" && rest != "i" && rest != "ib" && rest != "b")) return std::nullopt;
+  return std::string(number) + static_cast<char>(prefix - 'a' + 'A') + "B";
+}
+
+}  // namespace
+
+std::string SuggestDuration(std::string_view text) {
+  if (text.size() > kMaxBytes) return "";
+  const std::string plain = WithoutSpaces(text);
+  std::string_view rest = plain;
+  double seconds = 0;
+  while (!rest.empty()) {
+    const std::optional<double> number = ParseDecimal(TakeWhile(&rest, IsNumberPart));
+    const double unit = SecondsOfUnit(TakeWhile(&rest, IsAsciiAlpha));
+    if (!number || unit == 0) return "";
+    seconds += *number * unit;
+  }
+  const bool is_fit = seconds >= 1 && seconds < 1e9 && std::trunc(seconds) == seconds;
+  return is_fit ? FormatDuration(static_cast<int64_t>(seconds)) : "";
+}
+
+std::string SuggestSizes(std::string_view text) {
+  if (text.size() > kMaxBytes) return "";
+  std::string mended;
+  bool is_mended = false;
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    const size_t colon = rest.find(':');
+    const size_t dots = rest.find("..");
+    const size_t end = std::min({colon, dots, rest.size()});
+    const std::optional<std::string> unit = WithUnit(TrimBlanks(rest.substr(0, end)));
+    mended += unit ? *unit : std::string(rest.substr(0, end));
+    is_mended = is_mended || unit.has_value();
+    const size_t separator = end == rest.size() ? 0 : end == dots ? 2 : 1;
+    mended += rest.substr(end, separator);
+    rest.remove_prefix(end + separator);
+  }
+  return is_mended ? mended : "";
+}
+
+std::string SuggestKey(std::string_view word, const std::vector<std::string>& known) {
+  struct Foreign {
+    std::string_view word;
+    const char* key;
+  };
+  // What the same thing is called in Docker, Compose, Kubernetes, Slurm and CI systems.
+  constexpr std::array kForeign = {
+      Foreign{"cmd", "commands"},           Foreign{"run", "commands"},
+      Foreign{"script", "commands"},        Foreign{"args", "commands"},
+      Foreign{"setup", "init"},             Foreign{"commands", "init"},
+      Foreign{"command", "init"},           Foreign{"environment", "env"},
+      Foreign{"cores", "cpu"},              Foreign{"vcpus", "cpu"},
+      Foreign{"ram", "memory"},             Foreign{"accelerators", "gpu"},
+      Foreign{"accelerator", "gpu"},        Foreign{"storage", "disk"},
+      Foreign{"docker_image", "image"},     Foreign{"container", "image"},
+      Foreign{"timeout", "max_duration"},   Foreign{"time", "max_duration"},
+      Foreign{"workdir", "working_dir"},    Foreign{"cwd", "working_dir"},
+      Foreign{"mounts", "volumes"},         Foreign{"replicas", "nodes"},
+      Foreign{"num_nodes", "nodes"},        Foreign{"instances", "nodes"},
+      Foreign{"spot", "spot_policy"},       Foreign{"restart", "retry"},
+      Foreign{"cluster", "placement"},      Foreign{"address", "hostname"},
+      Foreign{"host", "hostname"},          Foreign{"ip", "hostname"},
+      Foreign{"username", "user"},          Foreign{"key", "identity_file"},
+      Foreign{"ssh_key", "identity_file"},  Foreign{"labels", "tags"},
+      Foreign{"zones", "availability_zones"}, Foreign{"healthcheck", "probes"},
+      Foreign{"autoscaling", "scaling"},    Foreign{"cron", "schedule"},
+  };
+  const std::string lower = AsciiLower(word);
+  for (const Foreign& foreign : kForeign) {
+    const bool is_known = std::find(known.begin(), known.end(), foreign.key) != known.end();
+    if (foreign.word == lower && is_known) return foreign.key;
+  }
+  return "";
+}
+
+}  // namespace dstack::config

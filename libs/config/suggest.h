@@ -1,0 +1,19 @@
+// What the author of a wrong value may have meant. Empty texts: no idea.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace dstack::config {
+
+// `1h30m`, `1.5h`, `2 hours`, `5M` as a duration that is understood: "90m", "2h", "5m".
+std::string SuggestDuration(std::string_view text);
+
+// `24G`, `16GiB..32Gi` with units that are understood: "24GB", "16GB..32GB".
+std::string SuggestSizes(std::string_view text);
+
+// The key that other tools call `word`, if it is one of `known`: `cmd` is `commands`.
+std::string SuggestKey(std::string_view word, const std::vector<std::string>& known);
+
+}  // namespace dstack::config

@@ -1,0 +1,60 @@
+// Limits on one input of a fuzzer: processor time and memory. Linked into the libFuzzer programs
+// alone; in a replay they would only measure the machine.
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+
+#include <sanitizer/allocator_interface.h>
+
+#include "tests/fuzz/fuzz.h"
+
+namespace dstack::fuzz {
+
+namespace {
+
+std::atomic<size_t> live_bytes = 0;
+std::atomic<size_t> peak_bytes = 0;
+
+void OnAllocation(const volatile void* /*pointer*/, size_t size) {
+  const size_t live = live_bytes.fetch_add(size) + size;
+  size_t peak = peak_bytes.load();
+  while (live > peak && !peak_bytes.compare_exchange_weak(peak, live)) {
+  }
+}
+
+void OnRelease(const volatile void* pointer) {
+  if (pointer == nullptr) return;
+  live_bytes.fetch_sub(__sanitizer_get_allocated_size(const_cast<const void*>(pointer)));
+}
+
+double ProcessorSeconds() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+}
+
+// An input may take 100 ms; instrumented code at -O1 takes ten times as long.
+constexpr double kMaxSeconds = 0.1 * 10;
+constexpr size_t kMaxBytes = size_t{64} << 20;
+
+}  // namespace
+
+Measured::Measured() {
+  static const bool is_installed =
+      __sanitizer_install_malloc_and_free_hooks(OnAllocation, OnRelease) != 0;
+  static_cast<void>(is_installed);
+  start_bytes_ = live_bytes.load();
+  peak_bytes.store(start_bytes_);
+  start_seconds_ = ProcessorSeconds();
+}
+
+Measured::~Measured() {
+  const double seconds = ProcessorSeconds() - start_seconds_;
+  const size_t bytes = peak_bytes.load() - start_bytes_;
+  if (seconds <= kMaxSeconds && bytes <= kMaxBytes) return;
+  std::fprintf(stderr, "one input took %.3f s and %zu bytes\n", seconds, bytes);
+  Fail(__FILE__, __LINE__, "the limits of one input");
+}
+
+}  // namespace dstack::fuzz
