@@ -6,7 +6,6 @@ find_package(PkgConfig REQUIRED)
 find_package(Protobuf MODULE REQUIRED)
 find_package(absl CONFIG REQUIRED)
 find_package(gRPC CONFIG REQUIRED)
-find_package(yaml-cpp CONFIG REQUIRED)
 find_package(fmt CONFIG REQUIRED)
 find_package(spdlog CONFIG REQUIRED)
 find_package(prometheus-cpp CONFIG REQUIRED)
@@ -40,20 +39,32 @@ endfunction()
 # dstack::absl          the parts of Abseil that everything may use
 # dstack::protobuf      libprotobuf
 # dstack::crypto        libcrypto of OpenSSL
+# dstack::grpc          gRPC with TLS
+# dstack::yaml          yaml-cpp
+# dstack::archive       libarchive
 _dstack_by_name(absl
   absl_status absl_statusor absl_strings absl_cord absl_flat_hash_map absl_flat_hash_set
   absl_cleanup absl_time absl_random_random)
 _dstack_by_name(protobuf protobuf)
 _dstack_by_name(crypto libcrypto)
+_dstack_by_name(grpc grpc++)
+_dstack_by_name(yaml yaml-cpp)
+_dstack_by_name(archive libarchive)
 
-# dstack::grpc_static   gRPC without TLS, for programs linked with -static (the runner). The names
-# after the pkg-config output are what its file leaves out.
-pkg_check_modules(_GRPC_UNSECURE REQUIRED grpc++_unsecure)
-set(_libs ${_GRPC_UNSECURE_STATIC_LIBRARIES})
-list(REMOVE_DUPLICATES _libs)
-list(TRANSFORM _libs PREPEND "-l")
-add_library(dstack_grpc_static INTERFACE)
-target_link_libraries(dstack_grpc_static INTERFACE
-  -Wl,--start-group ${_libs} -lprotobuf -lupb -laddress_sorting -lcares -lre2 -lz -lcrypto
-  -Wl,--end-group Threads::Threads)
-add_library(dstack::grpc_static ALIAS dstack_grpc_static)
+# For programs linked with -static. The names after the pkg-config output are what its file leaves out.
+function(_dstack_static_grpc target package)
+  pkg_check_modules(_STATIC_${target} REQUIRED ${package})
+  set(libs ${_STATIC_${target}_STATIC_LIBRARIES})
+  list(REMOVE_DUPLICATES libs)
+  list(TRANSFORM libs PREPEND "-l")
+  add_library(dstack_${target} INTERFACE)
+  target_link_libraries(dstack_${target} INTERFACE
+    -Wl,--start-group ${libs} -lprotobuf -lupb -laddress_sorting -lcares -lre2 -lz ${ARGN} -lcrypto
+    -Wl,--end-group Threads::Threads)
+  add_library(dstack::${target} ALIAS dstack_${target})
+endfunction()
+
+# dstack::grpc_static       gRPC without TLS: the agents
+# dstack::grpc_tls_static   gRPC with TLS: the command line
+_dstack_static_grpc(grpc_static grpc++_unsecure)
+_dstack_static_grpc(grpc_tls_static grpc++ -lssl)
