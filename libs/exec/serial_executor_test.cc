@@ -55,8 +55,12 @@ TEST_CASE("a strand that is busy does not hold up another") {
   SerialExecutor busy(f.pool, f.timers);
   SerialExecutor other(f.pool, f.timers);
   std::promise<void> release;
+  std::atomic<bool> ran = false;
   busy.Post([&] { release.get_future().wait(); });
-  other.Drain();
+  other.Post([&] { ran = true; });
+  // Not Drain: were it held up, this test would hang instead of failing.
+  testing::AwaitEqual(
+      5s, [&] { return ran.load(); }, true);
   release.set_value();
   busy.Drain();
 }

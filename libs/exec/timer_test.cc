@@ -31,7 +31,7 @@ TEST_CASE("a timer posts to its executor") {
   TimerQueue timers;
   std::promise<void> done;
   timers.PostAfter(pool, 1ms, [&] { done.set_value(); });
-  done.get_future().wait();
+  CHECK(done.get_future().wait_for(5s) == std::future_status::ready);
 }
 
 TEST_CASE("a cancelled timer does not fire and an end does not wait for it") {

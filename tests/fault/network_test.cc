@@ -64,7 +64,7 @@ TEST_CASE("a cut is not a failure") {
   CutsAreNotFailures(*cluster, *host);
 }
 
-TEST_CASE("a cut of more than a minute is not a failure", "[.nightly]") {
+TEST_CASE("a cut of more than a minute is not a failure") {
   const auto cluster = MiniCluster::Start({.has_local_host = false});
   if (!cluster) return;
   testing::MiniSshd& host = cluster->AddHost("far");
