@@ -58,6 +58,7 @@ std::string DriverText(const Instance& instance) {
 
 std::string ReasonText(const Instance& instance) {
   if (!instance.status_message().empty()) return instance.status_message();
+  if (!instance.health_message().empty()) return instance.health_message();
   if (instance.termination_reason() == api::v1::INSTANCE_TERMINATION_REASON_UNSPECIFIED) return "";
   return EnumWord(api::v1::InstanceTerminationReason_Name(instance.termination_reason()),
                   "INSTANCE_TERMINATION_REASON_");
@@ -124,7 +125,10 @@ std::string InstanceStatusText(const Instance& instance) {
   if (instance.status() == api::v1::INSTANCE_STATUS_BUSY && is_shared) {
     text = fmt::format("{}/{} busy", instance.busy_blocks(), instance.total_blocks());
   }
-  return instance.is_unreachable() ? text + " (unreachable)" : text;
+  if (instance.is_unreachable()) return text + " (unreachable)";
+  if (instance.health() == common::v1::HEALTH_STATUS_WARNING) return text + " (warning)";
+  if (instance.health() == common::v1::HEALTH_STATUS_FAILURE) return text + " (failure)";
+  return text;
 }
 
 std::string FleetNodesText(const config::v1::FleetConfiguration& configuration) {

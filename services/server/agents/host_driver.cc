@@ -262,8 +262,18 @@ bool HostDriver::UpdateInstance(const InstanceStore::Change& change) {
   return false;
 }
 
+// While the host still looks for its accelerators, those of the last time stand in for them.
+common::v1::Resources HostDriver::KnownResources() const {
+  common::v1::Resources resources = facts_.resources();
+  if (facts_.is_probing() && instance_.resources &&
+      instance_.resources->gpus_size() > resources.gpus_size()) {
+    *resources.mutable_gpus() = instance_.resources->gpus();
+  }
+  return resources;
+}
+
 void HostDriver::StoreFacts() {
-  const auto blocks = TotalBlocks(instance_.wanted_blocks, facts_.resources());
+  const auto blocks = TotalBlocks(instance_.wanted_blocks, KnownResources());
   if (!blocks.ok()) {
     GiveUpIfOverdue(blocks.status(), /*is_hopeless=*/true);
     return;
@@ -273,7 +283,7 @@ void HostDriver::StoreFacts() {
         instance.status == INSTANCE_STATUS_PROVISIONING) {
       instance.status = instance.busy_blocks > 0 ? INSTANCE_STATUS_BUSY : INSTANCE_STATUS_IDLE;
     }
-    instance.resources = facts_.resources();
+    instance.resources = KnownResources();
     instance.container_runtime = RuntimeName(facts_.container_runtime());
     instance.has_privileged = has_privileged_;
     instance.shim_version = facts_.shim_version();

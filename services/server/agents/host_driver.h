@@ -89,6 +89,7 @@ class HostDriver final : private JobHost, private ShimSession::Events {
 
   // The instance's row.
   bool UpdateInstance(const InstanceStore::Change& change);
+  common::v1::Resources KnownResources() const;
   void StoreFacts();
   void ReloadInstance();
   void Leave();

@@ -159,6 +159,44 @@ TEST_CASE("a new host becomes idle with its facts") {
   CHECK(instance.status_message.empty());
 }
 
+shim::v1::HostFacts FactsWithGpus(int count) {
+  shim::v1::HostFacts facts;
+  facts.mutable_resources()->set_cpus(4);
+  facts.set_shim_version("fake");
+  for (int i = 0; i < count; ++i) {
+    auto* gpu = facts.mutable_resources()->add_gpus();
+    gpu->set_name("H100");
+    gpu->set_resource_id(fmt::format("GPU-{}", i));
+    gpu->set_health(common::v1::HEALTH_STATUS_HEALTHY);
+  }
+  return facts;
+}
+
+TEST_CASE("a device's failure is stored the moment the host tells it") {
+  Fixture f;
+  f.host.SetFacts(FactsWithGpus(2));
+  f.DriveUntilReady();
+  const auto health = [&] { return HealthOf(f.hosts.GetInstance(kHost)); };
+  CHECK(health().status == common::v1::HEALTH_STATUS_HEALTHY);
+  shim::v1::HostFacts facts = FactsWithGpus(2);
+  facts.mutable_resources()->mutable_gpus(1)->set_health(common::v1::HEALTH_STATUS_FAILURE);
+  facts.mutable_resources()->mutable_gpus(1)->set_health_message("XID 79: off the bus");
+  f.host.SetFacts(facts);
+  testing::Await(5s, [&] { return health().status == common::v1::HEALTH_STATUS_FAILURE; });
+  CHECK(health().message == "H100 GPU-1: XID 79: off the bus");
+
+  // A host that still looks for its devices is not taken for one that has lost them.
+  facts = FactsWithGpus(0);
+  facts.set_is_probing(true);
+  facts.set_shim_version("newer");
+  f.host.SetFacts(facts);
+  testing::Await(5s, [&] { return f.hosts.GetInstance(kHost).shim_version == "newer"; });
+  CHECK(f.hosts.GetInstance(kHost).resources->gpus_size() == 2);
+  facts.set_is_probing(false);
+  f.host.SetFacts(facts);
+  testing::Await(5s, [&] { return f.hosts.GetInstance(kHost).resources->gpus_size() == 0; });
+}
+
 TEST_CASE("a job runs to its end: logs whole, exit status, everything removed") {
   Fixture f;
   f.host.SetScript({.lines = {"hello\n", "world\n"}, .exit_status = 3});

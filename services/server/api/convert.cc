@@ -197,6 +197,9 @@ api::v1::Instance ToProto(const Instance& instance) {
   result.set_container_runtime(instance.container_runtime);
   result.set_host_key_fingerprint(instance.host_key_fingerprint);
   result.set_shim_version(instance.shim_version);
+  InstanceHealth health = HealthOf(instance);
+  result.set_health(health.status);
+  result.set_health_message(std::move(health.message));
   return result;
 }
 

@@ -254,6 +254,14 @@ absl::StatusOr<Instance> PostgresInstanceStore::UpdateInside(pqxx::work& tx,
                                 Name(after.status),
                                 after.status_message.empty() ? "" : ": " + after.status_message));
   }
+  if (const InstanceHealth health = HealthOf(after); health != HealthOf(before)) {
+    outbox.AddEvent(after.project_id,
+                    {"instance", after.id.str(), after.name},
+                    fmt::format("instance health: {} -> {}{}",
+                                Name(HealthOf(before).status),
+                                Name(health.status),
+                                health.message.empty() ? "" : ": " + health.message));
+  }
   if (MattersToScheduler(before, after)) outbox.Notify(channel::kWork, "jobs");
   if (after.status == INSTANCE_STATUS_TERMINATED && before.status != after.status) {
     EndFleetIfEmpty(tx, after.fleet_id, outbox);

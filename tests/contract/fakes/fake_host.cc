@@ -109,10 +109,12 @@ class FakeHost::Shim final : public shim::v1::ShimService::Service {
     body.set_protocol_version(1);
     body.mutable_heartbeat_interval()->set_seconds(5);
     body.mutable_capabilities()->set_has_images(true);
-    body.mutable_facts()->mutable_resources()->set_cpus(4);
-    body.mutable_facts()->mutable_resources()->set_memory_bytes(8ULL << 30);
-    body.mutable_facts()->set_container_runtime(shim::v1::CONTAINER_RUNTIME_DOCKER);
-    body.mutable_facts()->set_shim_version("fake");
+    int facts_sent = 0;
+    {
+      base::MutexLock lock(host_.mutex_);
+      *body.mutable_facts() = host_.facts_;
+      facts_sent = host_.facts_revision_;
+    }
     stream.Write(hello);
     std::map<std::string, std::uint64_t> sent;
     std::size_t removed_sent = 0;
@@ -127,6 +129,9 @@ class FakeHost::Shim final : public shim::v1::ShimService::Service {
           if (sent[id] >= task->status.revision()) continue;
           sent[id] = task->status.revision();
           *out.emplace_back().mutable_task_status() = task->status;
+        }
+        if (std::exchange(facts_sent, host_.facts_revision_) != host_.facts_revision_) {
+          *out.emplace_back().mutable_host_facts() = host_.facts_;
         }
         for (; removed_sent < host_.removed_.size(); ++removed_sent) {
           out.emplace_back().mutable_task_removed()->set_task_id(host_.removed_[removed_sent]);
@@ -267,6 +272,10 @@ class FakeHost::Runner final : public runner::v1::RunnerService::Service {
 
 FakeHost::FakeHost(std::string directory)
     : directory_(std::move(directory)), shim_(std::make_unique<Shim>(*this)) {
+  facts_.mutable_resources()->set_cpus(4);
+  facts_.mutable_resources()->set_memory_bytes(8ULL << 30);
+  facts_.set_container_runtime(shim::v1::CONTAINER_RUNTIME_DOCKER);
+  facts_.set_shim_version("fake");
   Start();
 }
 
@@ -381,6 +390,13 @@ std::shared_ptr<FakeHost::Task> FakeHost::Find(const std::string& task_id) const
 void FakeHost::SetScript(Script script) {
   base::MutexLock lock(mutex_);
   script_ = std::move(script);
+}
+
+void FakeHost::SetFacts(shim::v1::HostFacts facts) {
+  base::MutexLock lock(mutex_);
+  facts_ = std::move(facts);
+  ++facts_revision_;
+  changed_.NotifyAll();
 }
 
 void FakeHost::Print(const std::string& task_id, const std::string& text) {

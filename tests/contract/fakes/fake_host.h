@@ -41,6 +41,8 @@ class FakeHost {
   std::string shim_socket() const;
 
   void SetScript(Script script);
+  // Told in hello, and at once when a session is open.
+  void SetFacts(shim::v1::HostFacts facts);
   // Output of a running job.
   void Print(const std::string& task_id, const std::string& text);
   // Its command ends.
@@ -90,6 +92,8 @@ class FakeHost {
   std::map<std::string, int> starts_ GUARDED_BY(mutex_);  // outlives the tasks
   std::vector<std::string> removed_ GUARDED_BY(mutex_);
   std::vector<shim::v1::CommandFailed> failures_ GUARDED_BY(mutex_);
+  shim::v1::HostFacts facts_ GUARDED_BY(mutex_);
+  int facts_revision_ GUARDED_BY(mutex_) = 0;
   std::uint64_t epoch_ GUARDED_BY(mutex_) = 0;
   int submits_ GUARDED_BY(mutex_) = 0;
   bool is_serving_ GUARDED_BY(mutex_) = false;

@@ -46,6 +46,17 @@ struct Instance {
   TimePoint created_at;
 };
 
+// The worst health among the accelerators, and what is wrong with which, for people.
+struct InstanceHealth {
+  common::v1::HealthStatus status = common::v1::HEALTH_STATUS_UNSPECIFIED;
+  std::string message;
+
+  bool operator==(const InstanceHealth&) const = default;
+};
+InstanceHealth HealthOf(const Instance& instance);
+// "healthy", "warning", "failure" or "unknown".
+std::string Name(common::v1::HealthStatus health);
+
 bool IsFinal(InstanceStatus status);
 std::string Name(InstanceStatus status);
 
