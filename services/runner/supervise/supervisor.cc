@@ -3,6 +3,7 @@
 #include <csignal>
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <absl/strings/numbers.h>
@@ -19,6 +20,7 @@
 #include "libs/telemetry/log.h"
 #include "services/runner/domain/exit_outcome.h"
 #include "services/runner/job/process_tree.h"
+#include "services/runner/supervise/early_signals.h"
 
 extern char** environ;
 
@@ -182,6 +184,7 @@ int Supervisor::Run() {
   serve_->Start();
   telemetry::Info("runner supervises",
                   {{"task_dir", dir_.root()}, {"version", base::Version()}, {"pid", getpid()}});
+  TakeEarlyStop();
   loop_.Run();
   // Sessions of ssh and what they started; in a container the kernel ends them with us.
   SignalAll(JobProcesses(ListProcesses(), getpid(), {}), SIGKILL);
@@ -195,10 +198,9 @@ int Supervisor::Run() {
 
 void Supervisor::WatchSignals() {
   std::signal(SIGPIPE, SIG_IGN);
-  sigset_t wanted;
-  sigemptyset(&wanted);
-  for (const int signal : {SIGCHLD, SIGTERM, SIGINT, SIGQUIT, SIGHUP}) sigaddset(&wanted, signal);
-  sigprocmask(SIG_BLOCK, &wanted, nullptr);
+  // A limit for the size of files (ulimit -f) is an error of write, not our end.
+  std::signal(SIGXFSZ, SIG_IGN);
+  const sigset_t wanted = SupervisorSignals();
   signals_.reset(signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK));
   loop_.Watch(signals_.get(), EPOLLIN, [this](std::uint32_t) {
     signalfd_siginfo info{};
@@ -206,6 +208,15 @@ void Supervisor::WatchSignals() {
       OnSignal(static_cast<int>(info.ssi_signo));
     }
   });
+}
+
+// The kernel drops a SIGTERM to the first process of a container that has not got as far as
+// holding it back. Whoever stops a task writes this file first, so that the wish is seen either way.
+void Supervisor::TakeEarlyStop() {
+  if (!base::Exists(dir_.StopGrace())) return;
+  OnTerminate();
+  // The signal itself may still come; it is the same wish, not a second one.
+  is_signal_expected_ = true;
 }
 
 void Supervisor::OnSignal(int signal) {
@@ -286,6 +297,7 @@ void Supervisor::OnStatus(const v1::JobStatus& status) {
 
 // SIGTERM is how an engine stops a container. It waits for our exit, so we do not linger.
 void Supervisor::OnTerminate() {
+  if (std::exchange(is_signal_expected_, false)) return;
   if (is_terminating_) return Leave();
   is_terminating_ = true;
   if (board_.state() == v1::JOB_STATE_FINISHED) {

@@ -43,6 +43,7 @@ class Supervisor {
   absl::Status Recover();
   void StartSshd(const PreparedJob& prepared);
   void WatchSignals();
+  void TakeEarlyStop();
   void OnSignal(int signal);
   void Reap();
   void OnServeMessage(const control::ToSupervisor& message);
@@ -71,6 +72,8 @@ class Supervisor {
   v1::JobSpec spec_;
   EventLoop::TimerId leave_timer_ = EventLoop::kNoTimer;
   bool is_terminating_ = false;
+  // The stop was taken from its file; the signal for it has not come.
+  bool is_signal_expected_ = false;
   bool is_leaving_ = false;
 };
 

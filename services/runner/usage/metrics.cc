@@ -26,6 +26,8 @@ void AddDisk(const CgroupFiles& files, v1::JobMetrics* metrics) {
 std::optional<v1::JobMetrics> SampleCgroup() {
   const CgroupFiles files = FindOwnCgroup();
   if (files.memory.empty() || files.cpu.empty()) return std::nullopt;
+  // Only the root of version 1 has it; that of version 2 has no memory.current.
+  if (base::Exists(files.memory + "/release_agent")) return std::nullopt;
   constexpr std::uint64_t kNanosPerMicro = 1000;
   const bool is_v2 = files.is_v2;
   const auto usage =
@@ -34,7 +36,6 @@ std::optional<v1::JobMetrics> SampleCgroup() {
       ReadKey(files.memory + "/memory.stat", is_v2 ? "inactive_file" : "total_inactive_file");
   const auto cpu = is_v2 ? ReadKey(files.cpu + "/cpu.stat", "usage_usec")
                          : ReadNumber(files.cpu + "/cpuacct.usage");
-  // The root of version 2 has no memory.current.
   if (!usage || !cpu) return std::nullopt;
   v1::JobMetrics metrics;
   *metrics.mutable_time() = google::protobuf::util::TimeUtil::GetCurrentTime();

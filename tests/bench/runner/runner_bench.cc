@@ -1,15 +1,21 @@
 // The runner with a server that acknowledges at once: throughput of one job's log, latency of a
-// line and of a start, memory at rest. One line per figure.
+// line and of a start, memory, processor time. One line per figure.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
+#include <iterator>
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include <catch2/catch.hpp>
+#include <google/protobuf/util/time_util.h>
+#include <unistd.h>
 
 #include "libs/base/file.h"
 #include "libs/testing/await.h"
+#include "libs/testing/paths.h"
 #include "tests/component/runner_agent/fixture.h"
 
 namespace dstack::runner {
@@ -22,24 +28,82 @@ double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-void MeasureFlood(const char* name, const std::string& script) {
+// Processor time that a process has used, seconds.
+double CpuSeconds(pid_t pid) {
+  const std::string stat = base::ReadFile("/proc/" + std::to_string(pid) + "/stat").value_or("");
+  std::istringstream words(stat.substr(stat.rfind(')') + 2));
+  const std::vector<std::string> fields{std::istream_iterator<std::string>(words), {}};
+  // The state is the third field of the file and the first here; utime and stime are 14 and 15.
+  constexpr std::size_t kUser = 11;
+  constexpr std::size_t kSystem = 12;
+  if (fields.size() <= kSystem) return 0;
+  return (std::stod(fields[kUser]) + std::stod(fields[kSystem])) /
+         static_cast<double>(sysconf(_SC_CLK_TCK));
+}
+
+void MeasureFlood(const char* name, const std::string& script, double lines) {
   Fixture f;
-  const auto start = Clock::now();
+  f.store.keeps_text = false;
   f.Run(MakeShellJob(script));
-  f.Finish();
+  f.client->SetPatience(std::chrono::seconds(300));
+  f.client->AwaitState(v1::JOB_STATE_RUNNING);
+  const auto start = Clock::now();
+  f.client->AwaitState(v1::JOB_STATE_FINISHED);
+  f.client->AwaitEndOfLogs();
   const double seconds = SecondsSince(start);
-  const std::string& text = f.store.text[LOG_SOURCE_JOB];
-  std::printf(
-      "runner_%s_throughput %.1f MB/s\n", name, static_cast<double>(text.size()) / seconds / 1e6);
-  std::printf("runner_%s_lines %.0f 1/s\n",
+  std::printf("runner_%s_throughput %.1f MB/s\n",
               name,
-              static_cast<double>(std::count(text.begin(), text.end(), '\n')) / seconds);
-  std::printf("runner_%s_serve_memory %ld KiB\n", name, ResidentKib(f.runner.ServePid()));
+              static_cast<double>(f.store.bytes[LOG_SOURCE_JOB]) / seconds / 1e6);
+  std::printf("runner_%s_lines %.0f 1/s\n", name, lines / seconds);
+  std::printf("runner_%s_memory_peak %ld KiB\n",
+              name,
+              PeakKib(f.runner.ServePid()) + PeakKib(f.runner.supervisor_pid()));
 }
 
 TEST_CASE("log throughput") {
-  MeasureFlood("long_lines", "head -c 300000000 /dev/zero | tr '\\0' 'x' | fold -w 1000");
-  MeasureFlood("short_lines", "seq 1 3000000");
+  MeasureFlood("long_lines", "head -c 300000000 /dev/zero | tr '\\0' 'x' | fold -w 1000", 3e5);
+  MeasureFlood("short_lines", "seq 1 3000000", 3e6);
+}
+
+// Runs a log of 10 MB/s for three seconds, with its output to `where`, and returns the processor
+// time that the command's processes used, seconds.
+double RunSteadyLog(Fixture& f, const std::string& where) {
+  const std::string megabyte = f.runner.Path("megabyte");
+  std::string text;
+  while (text.size() < 1'000'000) text += std::string(99, 'x') + "\n";
+  REQUIRE(base::WriteFileAtomic(megabyte, text).ok());
+  f.Run(MakeShellJob("i=0; while [ $i -lt 30 ]; do dd bs=1000 status=none if=" + megabyte + " >" +
+                     where + "; sleep 0.09; i=$((i+1)); done; times >" + f.runner.Path("times") +
+                     "; : >" + f.runner.Path("done") + "; cat >/dev/null"));
+  testing::Await(std::chrono::seconds(60), [&] { return base::Exists(f.runner.Path("done")); });
+  // Two lines: the shell's own times and those of what it ran, each "0m0.12s 0m0.34s".
+  std::istringstream words(base::ReadFile(f.runner.Path("times")).value_or(""));
+  double sum = 0;
+  for (std::string word; words >> word;) {
+    const std::size_t minutes = word.find('m');
+    sum += std::stod(word) * 60 + std::stod(word.substr(minutes + 1));
+  }
+  return sum;
+}
+
+TEST_CASE("processor time of a log of 10 MB/s") {
+  double silent = 0;
+  {
+    Fixture f;
+    silent = RunSteadyLog(f, "/dev/null");
+    f.client->StopJob(0);
+    f.Finish();
+  }
+  Fixture f;
+  f.store.keeps_text = false;
+  const auto start = Clock::now();
+  const double loud = RunSteadyLog(f, "/dev/stdout");
+  const double seconds = SecondsSince(start);
+  const double runner = CpuSeconds(f.runner.ServePid()) + CpuSeconds(f.runner.supervisor_pid());
+  std::printf("runner_steady_log_job_cpu %.1f %%\n", (loud - silent) / seconds * 100);
+  std::printf("runner_steady_log_runner_cpu %.1f %%\n", runner / seconds * 100);
+  f.client->StopJob(0);
+  f.Finish();
 }
 
 TEST_CASE("latency of a line") {
@@ -68,6 +132,20 @@ TEST_CASE("latency of a line") {
   std::printf("runner_line_latency_p99 %.2f ms\n", millis[millis.size() * 99 / 100]);
 }
 
+TEST_CASE("start to ready") {
+  std::vector<double> millis;
+  for (int i = 0; i < 9; ++i) {
+    Fixture f;
+    const auto start = Clock::now();
+    f.runner.StartAndSpin();
+    millis.push_back(SecondsSince(start) * 1e3);
+  }
+  std::sort(millis.begin(), millis.end());
+  std::printf("runner_start_to_ready_p50 %.1f ms\n", millis[millis.size() / 2]);
+  const auto size = std::filesystem::file_size(testing::Binary("dstack-runner"));
+  std::printf("runner_binary_size %.1f MB\n", static_cast<double>(size) / 1e6);
+}
+
 TEST_CASE("start and memory") {
   Fixture f;
   const auto boot = Clock::now();
@@ -83,6 +161,14 @@ TEST_CASE("start and memory") {
   f.client->StartJob();
   f.client->AwaitText(LOG_SOURCE_JOB, "first");
   std::printf("runner_submit_to_first_line %.1f ms\n", SecondsSince(submit) * 1e3);
+  // From the moment that the program runs to the time of its first record.
+  const v1::JobStatus status = f.client->AwaitState(v1::JOB_STATE_RUNNING);
+  const std::int64_t running =
+      google::protobuf::util::TimeUtil::TimestampToNanoseconds(status.state_time());
+  std::printf(
+      "runner_exec_to_first_record %.2f ms\n",
+      static_cast<double>(static_cast<std::int64_t>(f.store.first_time[LOG_SOURCE_JOB]) - running) /
+          1e6);
   const auto stop = Clock::now();
   f.client->StopJob(5);
   f.client->AwaitState(v1::JOB_STATE_FINISHED);

@@ -1,3 +1,4 @@
+#include <cerrno>
 #include <chrono>
 #include <filesystem>
 #include <optional>
@@ -159,6 +160,64 @@ TEST_CASE("container: as first process it ends everything in the namespace") {
   CHECK(status.signal() == SIGKILL);
   container.client().AwaitEndOfLogs();
   CHECK(container.Leave().code == 128 + SIGKILL);
+}
+
+TEST_CASE("container: a chain of processes that never stops forking is ended") {
+  if (!CanMakeContainers()) return testing::Skip("kernel: no namespaces");
+  Container container(/*has_shell=*/true);
+  REQUIRE(symlink("busybox", (container.root() + "/bin/setsid").c_str()) == 0);
+  REQUIRE(base::WriteFileAtomic(container.root() + "/chain.sh",
+                                "trap '' TERM HUP INT\nsetsid sh \"$0\" &\n")
+              .ok());
+  container.Start();
+  container.client().Submit(
+      MakeJob({"sh", "-c", "sh /chain.sh; sh /chain.sh; echo ready; sleep 1000; true"}));
+  container.client().StartJob();
+  container.client().AwaitText(LOG_SOURCE_JOB, "ready");
+  container.client().StopJob(0.1);
+  CHECK(container.client().AwaitState(v1::JOB_STATE_FINISHED).finish_reason() ==
+        v1::FINISH_REASON_STOPPED);
+  container.client().AwaitEndOfLogs();
+  container.Leave();
+}
+
+TEST_CASE("container: use of accelerators is what the vendor's tool of the image tells") {
+  if (!CanMakeContainers()) return testing::Skip("kernel: no namespaces");
+  if (base::Exists("/sys/fs/cgroup/memory/release_agent") &&
+      !base::Exists("/sys/fs/cgroup/memory/cgroup.procs")) {
+    return testing::Skip("kernel: no cgroup");
+  }
+  Container container(/*has_shell=*/true);
+  REQUIRE(base::MakeDirs(container.root() + "/usr/bin").ok());
+  const std::string tool = container.root() + "/usr/bin/nvidia-smi";
+  REQUIRE(base::WriteFileAtomic(
+              tool, "#!/bin/sh\ntest \"$2\" = --format=csv,noheader,nounits && echo '1024, 35'\n")
+              .ok());
+  REQUIRE(chmod(tool.c_str(), 0755) == 0);
+  // A cgroup of its own, in the place where an engine shows it.
+  const std::string group = "/sys/fs/cgroup/memory/dstack-test-gpu-" + std::to_string(getpid());
+  container.Start("mkdir -p " + group + " && echo $$ >" + group +
+                  "/cgroup.procs; mkdir -p \"$1/sys\" && mount --rbind /sys \"$1/sys\"; "
+                  "mknod -m 666 \"$1/dev/null\" c 1 3");
+  container.client().Submit(MakeJob({"sh", "-c", "echo ready; cat"}));
+  container.client().StartJob();
+  container.client().AwaitText(LOG_SOURCE_JOB, "ready");
+  const auto start = std::chrono::steady_clock::now();
+  testing::Await(10s, [&] {
+    return std::chrono::steady_clock::now() - start > 5s ||
+           (container.client().metrics() && container.client().metrics()->gpus_size() > 0);
+  });
+  const auto metrics = container.client().metrics();
+  if (metrics) {
+    REQUIRE(metrics->gpus_size() == 1);
+    CHECK(metrics->gpus(0).memory_used_bytes() == 1024ULL << 20);
+    CHECK(metrics->gpus(0).utilization_ratio() == Approx(0.35));
+  }
+  container.client().StopJob(0);
+  container.client().AwaitEndOfLogs();
+  container.Leave();
+  testing::Await(10s, [&] { return rmdir(group.c_str()) == 0 || errno != EBUSY; });
+  if (!metrics) testing::Skip("kernel: no cgroup that can be read");
 }
 
 TEST_CASE("container: ssh into an image that has neither users nor a C library") {

@@ -43,13 +43,23 @@ void RunnerProcess::Spawn(std::vector<std::string> argv) {
   process_.emplace(*std::move(started));
 }
 
-void RunnerProcess::Start() {
+std::vector<std::string> RunnerProcess::SuperviseCommand() const {
   std::vector<std::string> argv = {
       testing::Binary("dstack-runner"), "supervise", "--task-dir", dir_};
   argv.insert(argv.end(), flags_.begin(), flags_.end());
-  Spawn(argv);
+  return argv;
+}
+
+void RunnerProcess::Start() {
+  Spawn(SuperviseCommand());
   // One that is to stop before it began may be gone before anybody could talk to it.
   testing::Await(20s, [this] { return base::Exists(Path("runner.sock")) || !IsRunning(); });
+}
+
+void RunnerProcess::StartAndSpin() {
+  Spawn(SuperviseCommand());
+  while (!base::Exists(Path("runner.sock")) && IsRunning()) {
+  }
 }
 
 void RunnerProcess::StartDeliver() {

@@ -22,6 +22,8 @@ class RunnerProcess {
 
   // Starts the supervisor (again).
   void Start();
+  // The same, and sees the socket as soon as it is there, at the price of a processor.
+  void StartAndSpin();
   // Ends it as an engine does.
   void Terminate();
   void KillSupervisor();
@@ -44,6 +46,7 @@ class RunnerProcess {
   std::vector<std::string> env;
 
  private:
+  std::vector<std::string> SuperviseCommand() const;
   void Spawn(std::vector<std::string> argv);
 
   testing::TempDir temp_;

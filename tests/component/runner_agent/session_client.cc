@@ -108,6 +108,7 @@ void SessionClient::Store(const common::v1::LogBatch& batch) {
     if (record.time_unix_nano() < store_.last_time[batch.source()] && record.dropped_bytes() == 0) {
       store_.defect = "time goes back at record " + std::to_string(record.sequence());
     }
+    store_.first_time.emplace(batch.source(), record.time_unix_nano());
     store_.last_time[batch.source()] = record.time_unix_nano();
     if (store_.keeps_text || batch.source() == common::v1::LOG_SOURCE_RUNNER) {
       store_.text[batch.source()] += record.data();

@@ -31,6 +31,7 @@ struct ServerStore {
   std::map<common::v1::LogSource, std::string> text;
   std::map<common::v1::LogSource, std::uint64_t> bytes;
   std::map<common::v1::LogSource, base::Sha256> digests;
+  std::map<common::v1::LogSource, std::uint64_t> first_time;
   std::map<common::v1::LogSource, std::uint64_t> last_time;
   std::uint64_t split_lines = 0;
   std::uint64_t dropped_bytes = 0;

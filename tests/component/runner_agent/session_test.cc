@@ -152,15 +152,5 @@ TEST_CASE("debug calls") {
   f.Finish();
 }
 
-TEST_CASE("what a job uses is told while it runs") {
-  Fixture f;
-  f.Run(MakeShellJob("cat"));
-  if (base::ReadFile("/proc/self/cgroup").value_or("").find("memory") == std::string::npos &&
-      !base::Exists("/sys/fs/cgroup/memory.current")) {
-    return testing::Skip("kernel: no memory controller for this cgroup");
-  }
-  testing::Await(20s, [&] { return f.client->metrics_count() >= 2; });
-}
-
 }  // namespace
 }  // namespace dstack::runner

@@ -132,13 +132,21 @@ TEST_CASE("stop before the start") {
 
 TEST_CASE("SIGTERM to the supervisor is a stop with the grace of the task") {
   Fixture f;
-  REQUIRE(base::WriteFileAtomic(f.runner.Path("stop_grace"), "0\n").ok());
   f.Run(MakeShellJob("trap '' TERM; echo ready; while :; do sleep 0.1; done"));
   f.client->AwaitText(LOG_SOURCE_JOB, "ready");
+  REQUIRE(base::WriteFileAtomic(f.runner.Path("stop_grace"), "0\n").ok());
   f.runner.Terminate();
   CHECK(f.Finish().signal() == SIGKILL);
   // Nobody acknowledges the end; the runner does not wait for it.
   CHECK(f.runner.Wait().code == 128 + SIGKILL);
+}
+
+TEST_CASE("a stop from before the supervisor could hear of it is not lost") {
+  RunnerProcess runner;
+  REQUIRE(base::WriteFileAtomic(runner.Path("stop_grace"), "5\n").ok());
+  // No signal: as if the kernel had dropped it.
+  runner.Start();
+  CHECK(runner.Wait().code == 128 + SIGTERM);
 }
 
 TEST_CASE("a zombie of the job is reaped") {
