@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <numeric>
 #include <set>
+#include <utility>
 
 #include <absl/strings/str_join.h>
 #include <absl/strings/str_replace.h>
@@ -42,6 +43,14 @@ void AddCluster(const v1::JobSpec& job, Environment* out) {
       std::to_string(std::accumulate(gpus.begin(), gpus.end(), std::uint64_t{0}));
 }
 
+// bash exports functions as BASH_FUNC_name%% or BASH_FUNC_name().
+bool IsShellFunction(std::string_view name) {
+  constexpr std::string_view kPrefix = "BASH_FUNC_";
+  constexpr std::size_t kSuffixSize = 2;
+  return name.starts_with(kPrefix) && name.size() > kPrefix.size() + kSuffixSize &&
+         (name.ends_with("%%") || name.ends_with("()"));
+}
+
 }  // namespace
 
 Environment ParseEnvironment(const std::vector<std::string>& entries) {
@@ -49,9 +58,9 @@ Environment ParseEnvironment(const std::vector<std::string>& entries) {
   for (const std::string& entry : entries) {
     const std::size_t equals = entry.find('=');
     if (equals == std::string::npos || equals == 0) continue;
-    // bash exports functions as BASH_FUNC_name%% or BASH_FUNC_name().
-    if (entry.starts_with("BASH_FUNC_")) continue;
-    environment[entry.substr(0, equals)] = entry.substr(equals + 1);
+    std::string name = entry.substr(0, equals);
+    if (IsShellFunction(name)) continue;
+    environment[std::move(name)] = entry.substr(equals + 1);
   }
   return environment;
 }

@@ -1,6 +1,12 @@
 #include "services/runner/domain/job_env.h"
 
+#include <chrono>
+
 #include <catch2/catch.hpp>
+
+#include "libs/base/file.h"
+#include "libs/process/subprocess.h"
+#include "libs/testing/temp_dir.h"
 
 namespace dstack::runner {
 namespace {
@@ -43,7 +49,7 @@ TEST_CASE("the environment of a node") {
   CHECK(env.contains("PATH"));
 }
 
-TEST_CASE("who wins: container, variables of ours, the job, HOME") {
+TEST_CASE("E2 who wins: container, variables of ours, the job, HOME") {
   v1::JobSpec job = TwoNodeJob();
   (*job.mutable_env())["DSTACK_RUN_NAME"] = "mine";
   (*job.mutable_env())["HOME"] = "/elsewhere";
@@ -60,6 +66,46 @@ TEST_CASE("who wins: container, variables of ours, the job, HOME") {
   CHECK(env.at("PATH") == "/image");
 }
 
+TEST_CASE("E3 exported shell functions are left out in both encodings, near misses are kept") {
+  const Environment env = ParseEnvironment({"BASH_FUNC_f%%=() { :; }",
+                                            "BASH_FUNC_g()=() { :; }",
+                                            "BASH_FUNC_f=1",
+                                            "BASH_FUNC_%%=2",
+                                            "XBASH_FUNC_f%%=3",
+                                            "BASH_FUNC_f%=4"});
+  CHECK(env == Environment{{"BASH_FUNC_f", "1"},
+                           {"BASH_FUNC_%%", "2"},
+                           {"XBASH_FUNC_f%%", "3"},
+                           {"BASH_FUNC_f%", "4"}});
+  CHECK(ParseEnvironment({}).empty());
+}
+
+TEST_CASE("E4 names that a shell can export") {
+  for (const char* name : {"A", "_", "a1", "A_b_9"}) CHECK(IsShellIdentifier(name));
+  for (const char* name : {"", "1a", "a-b", "a.b", "a b", "\xc3\xa4", "BASH_FUNC_f%%"}) {
+    CHECK_FALSE(IsShellIdentifier(name));
+  }
+}
+
+TEST_CASE("R11 a POSIX shell reads values of every kind from the profile") {
+  const testing::TempDir temp;
+  const Environment env = {{"EMPTY", ""},
+                           {"QUOTED", "it's \"so\" `x` $HOME \\ !"},
+                           {"LINES", "one\ntwo\n"},
+                           {"TABS", "\ta\tb"},
+                           {"bad-name", "x"}};
+  REQUIRE(base::WriteFileAtomic(temp.Path("profile"), LoginProfile(env, "/")).ok());
+  for (const auto& [name, value] : env) {
+    if (!IsShellIdentifier(name)) continue;
+    const auto result = process::Run(
+        {"sh", "-c", ". \"$1\"; printf '%s.' \"$" + name + "\"", "sh", temp.Path("profile")},
+        std::chrono::seconds(20));
+    REQUIRE(result.ok());
+    CHECK(result->stdout_text == value + ".");
+    CHECK(result->stderr_text.empty());
+  }
+}
+
 TEST_CASE("entries of a process's environment") {
   const Environment env = ParseEnvironment(
       {"A=1", "B=x=y", "EMPTY=", "=nameless", "broken", "BASH_FUNC_f%%=() {", "A=2"});
@@ -67,13 +113,13 @@ TEST_CASE("entries of a process's environment") {
   CHECK(ToEntries(env) == std::vector<std::string>{"A=2", "B=x=y", "EMPTY="});
 }
 
-TEST_CASE("a login profile quotes values and leaves out what a shell sets itself") {
+TEST_CASE("R12 a login profile quotes values and leaves out what a shell sets itself or cannot export") {
   const std::string script = LoginProfile(
       {{"A", "it's"}, {"PWD", "/"}, {"HOME", "/h"}, {"not-a-name", "x"}, {"M", "1\n2"}}, "/w'd");
   CHECK(script == "export A='it'\\''s'\nexport M='1\n2'\ncd '/w'\\''d' 2>/dev/null || true\n");
 }
 
-TEST_CASE("an MPI hostfile") {
+TEST_CASE("R13 an MPI hostfile") {
   v1::ClusterInfo cluster = TwoNodeJob().cluster();
   CHECK(MpiHostfile(cluster) == "10.0.0.1 slots=8\n10.0.0.2 slots=4\n");
   cluster.set_gpus_per_node(1, 0);

@@ -145,6 +145,14 @@ absl::Status ValidateJob(const v1::JobSpec& job) {
   CheckPaths(job, &violations);
   CheckUser(job.user(), &violations);
   if (job.has_repo()) CheckRepo(job.repo(), &violations);
+  const v1::ClusterInfo& cluster = job.cluster();
+  if (cluster.gpus_per_node_size() > 0 &&
+      cluster.gpus_per_node_size() != cluster.node_addresses_size()) {
+    violations.push_back({"cluster.gpus_per_node",
+                          fmt::format("has {} entries for {} nodes",
+                                      cluster.gpus_per_node_size(),
+                                      cluster.node_addresses_size())});
+  }
   // A second line would be a second key.
   if (job.cluster().ssh_public_key().find_first_of("\r\n") != std::string::npos) {
     violations.push_back({"cluster.ssh_public_key", "must be one line"});

@@ -72,5 +72,37 @@ TEST_CASE("values of the environment are not shown") {
   CHECK(std::string(base::Message(ValidateJob(job))).find("secret") == std::string::npos);
 }
 
+TEST_CASE("R13 numbers of slots and addresses must match") {
+  v1::JobSpec job = GoodJob();
+  job.clear_cluster();
+  job.mutable_cluster()->add_node_addresses("10.0.0.1");
+  job.mutable_cluster()->add_gpus_per_node(1);
+  CHECK(ValidateJob(job).ok());
+  job.mutable_cluster()->add_gpus_per_node(1);
+  CHECK(base::FieldViolations(ValidateJob(job)).at(0).field == "cluster.gpus_per_node");
+}
+
+TEST_CASE("each wrong field of a repository is named, secrets are not shown") {
+  struct Row {
+    const char* field;
+    void (*spoil)(v1::GitRepo&);
+  };
+  const Row row = GENERATE(
+      Row{"repo.git.clone_url", [](v1::GitRepo& git) { git.set_clone_url("file:///etc"); }},
+      Row{"repo.git.branch", [](v1::GitRepo& git) { git.set_branch("--upload-pack=evil"); }},
+      Row{"repo.git.hash", [](v1::GitRepo& git) { git.set_hash("HEAD~1"); }},
+      Row{"repo.git.user_name", [](v1::GitRepo& git) { git.set_user_name("a\nb"); }},
+      Row{"repo.git.oauth_token", [](v1::GitRepo& git) { git.set_oauth_token("s3cret\n"); }},
+      Row{"repo", [](v1::GitRepo& git) { git.set_diff_digest("../x"); }});
+  v1::JobSpec job = GoodJob();
+  job.mutable_repo()->mutable_git()->set_clone_url("https://h/r");
+  REQUIRE(ValidateJob(job).ok());
+  row.spoil(*job.mutable_repo()->mutable_git());
+  const absl::Status status = ValidateJob(job);
+  REQUIRE(base::FieldViolations(status).size() == 1);
+  CHECK(base::FieldViolations(status)[0].field == row.field);
+  CHECK(std::string(status.message()).find("s3cret") == std::string::npos);
+}
+
 }  // namespace
 }  // namespace dstack::runner

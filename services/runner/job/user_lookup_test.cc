@@ -29,7 +29,7 @@ TEST_CASE("without a wish the runner's own user, with its groups") {
   CHECK(user.groups == std::vector<gid_t>{0, 10});
 }
 
-TEST_CASE("a name brings its groups") {
+TEST_CASE("U2 a name brings its groups") {
   v1::UserSpec wish;
   wish.set_username("alice");
   const JobUser user = Resolve(wish);
@@ -39,7 +39,7 @@ TEST_CASE("a name brings its groups") {
   CHECK(user.home == "/home/alice");
 }
 
-TEST_CASE("a number: known and unknown") {
+TEST_CASE("U1 a number that nobody has is in group 0 without a home, a known one is its user") {
   v1::UserSpec wish;
   wish.set_uid(1000);
   CHECK(Resolve(wish).name == "alice");
@@ -73,7 +73,7 @@ TEST_CASE("the image's USER counts when the job has no wish") {
   CHECK(Resolve(wish, "alice").uid == 0);
 }
 
-TEST_CASE("unknown names are errors that name them") {
+TEST_CASE("U3 unknown names are errors that name them") {
   v1::UserSpec wish;
   wish.set_username("mallory");
   const auto user = ResolveUser(wish, "", kRoot, kFiles);

@@ -9,7 +9,7 @@
 namespace dstack::runner {
 namespace {
 
-TEST_CASE("paths against base and home") {
+TEST_CASE("X1 paths against base and home") {
   const auto resolve = [](std::string_view path) {
     return ResolvePath(path, "/base", "/home/u").value();
   };
@@ -25,7 +25,7 @@ TEST_CASE("paths against base and home") {
   CHECK_FALSE(ResolvePath("~root/x", "/base", "/home/u").ok());
 }
 
-TEST_CASE("directories are made with all parents, once") {
+TEST_CASE("X2 directories are made with all parents, once") {
   const testing::TempDir temp;
   const JobUser user{.uid = getuid(), .gid = getgid(), .groups = {}, .name = "me", .home = "/"};
   const std::string dir = temp.path() + "/a/b/c";
