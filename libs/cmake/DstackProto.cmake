@@ -20,7 +20,9 @@ function(_dstack_proto_command file out_sources)
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${root}/${file})
   file(STRINGS ${root}/${file} services REGEX "^service ")
   if(services)
-    list(APPEND outputs ${DSTACK_GEN_ROOT}/${stem}.grpc.pb.cc ${DSTACK_GEN_ROOT}/${stem}.grpc.pb.h)
+    # In front: the dependency file of protoc begins with the first name in the alphabet, and Ninja
+    # runs a command again and again whose first output is another one.
+    list(PREPEND outputs ${DSTACK_GEN_ROOT}/${stem}.grpc.pb.cc ${DSTACK_GEN_ROOT}/${stem}.grpc.pb.h)
     set(plugin --grpc_out=${DSTACK_GEN_ROOT}
       --plugin=protoc-gen-grpc=$<TARGET_FILE:gRPC::grpc_cpp_plugin>)
   endif()
