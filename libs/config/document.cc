@@ -21,14 +21,8 @@ namespace {
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
-constexpr std::array kTypes = {"task",
-                               "dev-environment",
-                               "service",
-                               "fleet",
-                               "gateway",
-                               "volume",
-                               "preset",
-                               "template"};
+constexpr std::array kTypes = {
+    "task", "dev-environment", "service", "fleet", "gateway", "volume", "preset", "template"};
 constexpr std::array kVolumeBackends = {"aws", "gcp", "runpod", "kubernetes"};
 
 template <typename Words>
@@ -43,7 +37,8 @@ void AddViolations(const std::vector<base::FieldViolation>& violations, YamlRead
     const bool is_known = std::any_of(refused.begin(), refused.end(), [&](const Problem& problem) {
       return PathsOverlap(problem.path, violation.field);
     });
-    if (!is_known) reader->RefuseAt(violation.field, violation.description);
+    const bool is_said = is_known || reader->IsMeant(violation.field);
+    if (!is_said) reader->RefuseAt(violation.field, violation.description);
   }
 }
 
@@ -106,7 +101,9 @@ void ReadRun(const Node& root,
 void ReadFleet(const Node& root, v1::FleetConfiguration* fleet, YamlReader* reader) {
   reader->ReadMapping(root, "", fleet, nullptr, {"type"});
   const Node* ssh = ValueOf(root, "ssh_config");
-  if (ssh != nullptr && ssh->kind == NodeKind::kMap && ValueOf(*ssh, "hosts") == nullptr) {
+  const bool lacks_hosts =
+      ssh != nullptr && ssh->kind == NodeKind::kMap && ValueOf(*ssh, "hosts") == nullptr;
+  if (lacks_hosts && !reader->IsMeant("ssh_config.hosts")) {
     reader->RefuseAt("ssh_config.hosts", "is required");
   }
   AddViolations(FindFleetViolations(*fleet), reader);

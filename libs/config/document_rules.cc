@@ -114,7 +114,7 @@ void CheckBackend(const v1::BackendConfig& backend,
         violations);
   }
   if (backend.aws().has_vpc_name() && !backend.aws().vpc_ids().empty()) {
-    violations->Add(ChildPath(path, "vpc_ids"), "excludes `vpc_name`");
+    violations->Add(ChildPath(path, "vpc_ids"), "cannot be used together with `vpc_name`");
   }
 }
 

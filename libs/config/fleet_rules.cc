@@ -94,7 +94,7 @@ void CheckHosts(const v1::SshConfig& config, Violations* violations) {
     violations->Add("ssh_config.hosts", "must have `internal_ip` on all hosts or on none");
   }
   if (with_internal_ip > 0 && config.has_network()) {
-    violations->Add("ssh_config.network", "excludes `internal_ip` of hosts");
+    violations->Add("ssh_config.network", "cannot be used together with `internal_ip` of hosts");
   }
 }
 
@@ -134,7 +134,7 @@ void CheckFleetRules(const v1::FleetConfiguration& fleet, Violations* violations
   if (fleet.has_name()) violations->AddIf("name", CheckResourceName(fleet.name()));
   if (fleet.has_ssh_config()) CheckSshConfig(fleet.ssh_config(), violations);
   if (fleet.has_ssh_config() && fleet.has_nodes()) {
-    violations->Add("nodes", "excludes `ssh_config`");
+    violations->Add("nodes", "cannot be used together with `ssh_config`");
   } else if (!fleet.has_ssh_config() && !fleet.has_nodes()) {
     violations->Add("nodes", "is required without `ssh_config`");
   }

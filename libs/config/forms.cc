@@ -27,6 +27,7 @@
 #include "libs/config/shorthand/path.h"
 #include "libs/config/shorthand/port.h"
 #include "libs/config/shorthand/range.h"
+#include "libs/config/suggest.h"
 #include "libs/config/text.h"
 #include "libs/config/yaml_fields.h"
 #include "libs/config/yaml_to_proto.h"
@@ -58,6 +59,24 @@ const FieldDescriptor* FieldOf(const Message& message, const char* name) {
   return message.GetDescriptor()->FindFieldByName(name);
 }
 
+std::string WriteHint(const std::string& text) {
+  return text.empty() ? "" : fmt::format("write `{}`", text);
+}
+
+// A text near to `text` that the parser understands.
+template <typename Parser>
+std::string SuggestText(const std::string& text, Parser parse) {
+  const std::string sizes = SuggestSizes(text);
+  if (!sizes.empty() && parse(sizes).ok()) return WriteHint(sizes);
+  // A third part, as Docker has it for mounts.
+  for (const std::string_view suffix : {":ro", ":rw", "/tcp"}) {
+    if (!text.ends_with(suffix)) continue;
+    const std::string without = text.substr(0, text.size() - suffix.size());
+    if (parse(without).ok()) return WriteHint(without);
+  }
+  return "";
+}
+
 // Parses the text of a scalar into `message`; the mapping form is left to the caller.
 template <typename Type, typename Parser>
 void ReadShorthand(
@@ -69,7 +88,7 @@ void ReadShorthand(
   }
   const absl::StatusOr<Type> value = parse(*text);
   if (!value.ok()) {
-    reader->Refuse(node, path, value.status());
+    reader->Refuse(node, path, MessageOf(value.status()), SuggestText(*text, parse));
     return;
   }
   static_cast<Type*>(message)->CopyFrom(*value);
@@ -296,7 +315,8 @@ absl::StatusOr<int64_t> SecondsOf(const Node& node) {
 void ReadDuration(const Node& node, const std::string& path, Message* message, YamlReader* reader) {
   const absl::StatusOr<int64_t> seconds = SecondsOf(node);
   if (!seconds.ok()) {
-    reader->Refuse(node, path, seconds.status());
+    reader->Refuse(
+        node, path, MessageOf(seconds.status()), WriteHint(SuggestDuration(node.source)));
     return;
   }
   static_cast<google::protobuf::Duration*>(message)->set_seconds(*seconds);
@@ -318,7 +338,10 @@ void ReadOffable(const Node& node,
   }
   const absl::StatusOr<int64_t> seconds = SecondsOf(node);
   if (!seconds.ok()) {
-    reader->Refuse(node, path, MessageOf(seconds.status()) + ", or `off`");
+    reader->Refuse(node,
+                   path,
+                   MessageOf(seconds.status()) + ", or `off`",
+                   WriteHint(SuggestDuration(node.source)));
   } else if (*seconds >= 0) {
     *duration->mutable_duration() = ToDuration(*seconds);
   } else if (negative_is_off) {
@@ -454,7 +477,8 @@ void ReadMemoryField(const Node& node,
   const std::optional<std::string> text = ShorthandText(node);
   const absl::StatusOr<uint64_t> bytes = ParseMemory(text.value_or(""));
   if (!bytes.ok()) {
-    reader->Refuse(node, path, bytes.status());
+    reader->Refuse(
+        node, path, MessageOf(bytes.status()), SuggestText(text.value_or(""), ParseMemory));
     return;
   }
   message->GetReflection()->SetUInt64(message, &field, *bytes);
@@ -505,7 +529,11 @@ absl::StatusOr<v1::EnvVar> MappedVariable(const Entry& entry) {
     return variable;
   }
   absl::StatusOr<std::string> text = ToText(value);
-  if (!text.ok()) return BrokenRule("must be a string or a number, not " + KindName(value.kind));
+  if (!text.ok()) {
+    const bool is_word = value.kind == NodeKind::kBool || value.kind == NodeKind::kDate;
+    return BrokenRule("must be a string or a number, not " + KindName(value.kind) +
+                      (is_word ? "; put it in quotes" : ""));
+  }
   variable.set_value(*std::move(text));
   return variable;
 }
@@ -532,6 +560,11 @@ void ReadEnv(const Node& node,
         text.ok() ? ParseEnvVar(*text) : absl::StatusOr<v1::EnvVar>(text.status());
     if (variable.ok()) {
       AddVariable(*std::move(variable), &names, item, ItemPath(path, i), message, field, reader);
+    } else if (item.kind == NodeKind::kMap) {
+      reader->Refuse(item,
+                     ItemPath(path, i),
+                     "must be a text, not a mapping",
+                     "write `NAME=value`, or leave out the `- `");
     } else {
       reader->Refuse(item, ItemPath(path, i), variable.status());
     }

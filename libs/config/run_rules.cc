@@ -28,9 +28,10 @@ void CheckName(const v1::RunConfiguration& run, Violations* violations) {
 
 void CheckImageSource(const v1::RunConfiguration& run, Violations* violations) {
   const bool has_image = !run.image().empty();
-  if (has_image && !run.python().empty()) violations->Add("python", "excludes `image`");
+  if (has_image && !run.python().empty())
+    violations->Add("python", "cannot be used together with `image`");
   if (run.docker() && (has_image || !run.python().empty() || run.nvcc())) {
-    violations->Add("docker", "excludes `image`, `python` and `nvcc`");
+    violations->Add("docker", "cannot be used together with `image`, `python` and `nvcc`");
   }
   violations->AddIf("image", CheckPlainText(run.image(), kMaxImageBytes));
   const bool has_blank = run.image().find(' ') != std::string::npos;
@@ -98,11 +99,11 @@ void CheckHardware(const v1::RunConfiguration& run,
 
 void CheckTaskGroups(const v1::RunConfiguration& run, Violations* violations) {
   const v1::TaskConfiguration& task = run.task();
-  if (task.has_nodes()) violations->Add("nodes", "excludes `groups`");
+  if (task.has_nodes()) violations->Add("nodes", "cannot be used together with `groups`");
   if (task.commands_size() > 0)
     violations->Add("commands", "must be given in each of the `groups`");
   if (task.ports_size() > 0) violations->Add("ports", "must be given in each of the `groups`");
-  if (run.has_entrypoint()) violations->Add("entrypoint", "excludes `groups`");
+  if (run.has_entrypoint()) violations->Add("entrypoint", "cannot be used together with `groups`");
   std::set<std::string> names;
   int64_t nodes = 0;
   for (int i = 0; i < task.groups_size(); ++i) {
@@ -162,7 +163,7 @@ void CheckDevEnvironmentRules(const v1::RunConfiguration& run, Violations* viola
     violations->AddIf("version", CheckPlainText(environment.version(), kMaxTextBytes));
   }
   if (environment.has_inactivity_duration() && run.dstack()) {
-    violations->Add("inactivity_duration", "excludes `dstack: true`");
+    violations->Add("inactivity_duration", "cannot be used together with `dstack: true`");
   }
   CheckFixedPorts(environment.ports(), "ports", violations);
 }

@@ -51,9 +51,10 @@ void CheckGroupImage(const v1::RunConfiguration& run,
                      Violations* violations) {
   const bool has_image = !group.image().empty();
   if (has_image && group.has_python())
-    violations->Add(ChildPath(path, "python"), "excludes `image`");
+    violations->Add(ChildPath(path, "python"), "cannot be used together with `image`");
   if (group.docker() && (has_image || group.has_python() || group.nvcc())) {
-    violations->Add(ChildPath(path, "docker"), "excludes `image`, `python` and `nvcc`");
+    violations->Add(ChildPath(path, "docker"),
+                    "cannot be used together with `image`, `python` and `nvcc`");
   }
   if (group.docker() && group.has_privileged() && !group.privileged()) {
     violations->Add(ChildPath(path, "privileged"), "must not be false with `docker`");
@@ -125,7 +126,7 @@ void CheckGroup(const v1::RunConfiguration& run,
 
 void CheckGroups(const v1::RunConfiguration& run, Violations* violations) {
   const v1::ServiceConfiguration& service = run.service();
-  if (service.has_replicas()) violations->Add("replicas", "excludes `groups`");
+  if (service.has_replicas()) violations->Add("replicas", "cannot be used together with `groups`");
   if (service.has_scaling()) violations->Add("scaling", "must be given in each of the `groups`");
   if (service.commands_size() > 0)
     violations->Add("commands", "must be given in each of the `groups`");

@@ -38,7 +38,17 @@ bool IsValidSecondByte(unsigned char lead, unsigned char second) {
 }
 
 // Edits (insert, remove, replace) that turn one word into the other.
+// Two letters in the wrong order count as one mistake.
+bool IsSwap(std::string_view a, std::string_view b) {
+  if (a.size() != b.size() || a.size() < 2) return false;
+  const auto first =
+      static_cast<size_t>(std::mismatch(a.begin(), a.end(), b.begin()).first - a.begin());
+  return first + 1 < a.size() && a[first] == b[first + 1] && a[first + 1] == b[first] &&
+         a.substr(first + 2) == b.substr(first + 2);
+}
+
 size_t EditDistance(std::string_view a, std::string_view b) {
+  if (IsSwap(a, b)) return 1;
   std::vector<size_t> row(b.size() + 1);
   for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
   for (size_t i = 1; i <= a.size(); ++i) {
@@ -200,7 +210,8 @@ std::optional<bool> ParseLaxBool(std::string_view text) {
 }
 
 std::optional<std::string> Nearest(std::string_view word, const std::vector<std::string>& known) {
-  if (word.size() > 64) return std::nullopt;
+  // Of versions and other numbers none is nearer than the other.
+  if (word.size() > 64 || std::none_of(word.begin(), word.end(), IsAsciiAlpha)) return std::nullopt;
   const std::string lower = AsciiLower(word);
   std::optional<std::string> best;
   size_t best_distance = word.size() <= 4 ? 2 : word.size() / 3 + 1;  // exclusive

@@ -196,6 +196,12 @@ class TreeBuilder : public YAML::EventHandler {
       return;
     }
     Entry entry{.key = key->source, .mark = frame->key_mark, .value = value};
+    if (value->kind == NodeKind::kNull && value->source.empty()) {
+      // A value that is left out is shown where its key stands.
+      auto absent = std::make_shared<Node>(*value);
+      absent->mark = frame->key_mark;
+      entry.value = std::move(absent);
+    }
     const size_t position = frame->node->entries.size();
     const auto [known, is_new] = frame->index.emplace(entry.key, position);
     if (!is_new) {

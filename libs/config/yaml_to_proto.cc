@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "libs/config/forms.h"
+#include "libs/config/suggest.h"
 #include "libs/config/text.h"
 #include "libs/config/yaml_fields.h"
 
@@ -50,13 +51,6 @@ void DropUnused(Message* message) {
   }
 }
 
-const YamlKey* FindKey(const std::vector<YamlKey>& keys, const std::string& name) {
-  for (const YamlKey& key : keys) {
-    if (key.name == name || (!key.alias.empty() && key.alias == name)) return &key;
-  }
-  return nullptr;
-}
-
 bool HasKey(const Node& node, const std::string& name) {
   return std::any_of(node.entries.begin(), node.entries.end(), [&](const Entry& entry) {
     return entry.key == name;
@@ -75,6 +69,42 @@ bool IsNumber(const FieldDescriptor& field) {
     default:
       return false;
   }
+}
+
+const YamlKey* FindKey(const std::vector<YamlKey>& keys, const std::string& name) {
+  for (const YamlKey& key : keys) {
+    if (key.name == name || (!key.alias.empty() && key.alias == name)) return &key;
+  }
+  return nullptr;
+}
+
+// The key of `keys` whose mapping knows `name`.
+const YamlKey* HolderOf(const std::string& name, const std::vector<YamlKey>& keys) {
+  for (const YamlKey& key : keys) {
+    // One that many users know; other mappings share names such as `type` with everything.
+    if (key.name != "resources" || key.field().message_type() == nullptr) continue;
+    if (FindKey(KeysOf(*key.field().message_type()), name) != nullptr) return &key;
+  }
+  return nullptr;
+}
+
+// The key that `word` may stand for; empty where none is near.
+std::string MeantKey(const std::string& word,
+                     const std::vector<YamlKey>& keys,
+                     const std::vector<std::string>& skipped) {
+  std::vector<std::string> known = skipped;
+  for (const YamlKey& key : keys) known.push_back(key.name);
+  const std::string foreign = SuggestKey(word, known);
+  return foreign.empty() ? Nearest(word, known).value_or("") : foreign;
+}
+
+// The keys of a mapping, for somebody who wrote something else.
+std::string KeysHint(const Message& message, const FieldDescriptor* kind) {
+  std::vector<std::string> names;
+  for (const YamlKey& key : KeysOf(*message.GetDescriptor(), kind)) names.push_back(key.name);
+  constexpr size_t kMostNames = 5;
+  if (names.empty() || names.size() > kMostNames) return "";
+  return fmt::format("its keys are {}", AlternativesText(names));
 }
 
 // A list that is there but empty differs from one that is left out: a profile must not fill it.
@@ -108,7 +138,10 @@ bool YamlReader::ReadMapping(const Node& node,
   const size_t problems_before = problems_.size();
   if (path.empty()) Remember(node, path);
   if (node.kind != NodeKind::kMap) {
-    Refuse(node, path, "must be a mapping, not " + KindName(node.kind));
+    Refuse(node,
+           path,
+           "must be a mapping, not " + KindName(node.kind),
+           path.empty() ? "" : KeysHint(*message, kind));
     return false;
   }
   const std::vector<YamlKey> keys = KeysOf(*message->GetDescriptor(), kind);
@@ -116,9 +149,7 @@ bool YamlReader::ReadMapping(const Node& node,
     if (std::find(skip.begin(), skip.end(), entry.key) != skip.end()) continue;
     const YamlKey* key = FindKey(keys, entry.key);
     if (key == nullptr) {
-      std::vector<std::string> known = skip;
-      for (const YamlKey& candidate : keys) known.push_back(candidate.name);
-      RefuseUnknownKey(entry, path, known);
+      RefuseUnknownKey(entry, path, keys, skip);
       continue;
     }
     if (entry.key != key->name && HasKey(node, key->name)) continue;  // the older name yields
@@ -126,9 +157,9 @@ bool YamlReader::ReadMapping(const Node& node,
   }
   for (const YamlKey& key : keys) {
     if (!RulesOf(key.field()).required() || HasKey(node, key.name)) continue;
-    if (key.alias.empty() || !HasKey(node, key.alias)) {
-      Refuse(node, ChildPath(path, key.name), "is required");
-    }
+    const std::string key_path = ChildPath(path, key.name);
+    const bool has_alias = !key.alias.empty() && HasKey(node, key.alias);
+    if (!has_alias && !IsMeant(key_path)) Refuse(node, key_path, "is required");
   }
   DropUnused(message);
   return problems_.size() == problems_before;
@@ -136,7 +167,8 @@ bool YamlReader::ReadMapping(const Node& node,
 
 void YamlReader::RefuseUnknownKey(const Entry& entry,
                                   const std::string& path,
-                                  const std::vector<std::string>& known) {
+                                  const std::vector<YamlKey>& keys,
+                                  const std::vector<std::string>& skipped) {
   if (problems_.size() >= kMaxProblems) return;
   Problem problem = MakeProblem(
       *entry.value,
@@ -144,8 +176,11 @@ void YamlReader::RefuseUnknownKey(const Entry& entry,
       path.empty() ? "is not a known key here" : fmt::format("is not a known key of `{}`", path));
   problem.mark = entry.mark;
   problem.value.clear();
-  if (const std::optional<std::string> near = Nearest(entry.key, known)) {
-    problem.suggestion = fmt::format("did you mean `{}`?", *near);
+  if (const YamlKey* holder = HolderOf(entry.key, keys)) {
+    problem.suggestion = fmt::format("`{}` goes below `{}`", entry.key, holder->name);
+  } else if (const std::string meant = MeantKey(entry.key, keys, skipped); !meant.empty()) {
+    problem.suggestion = fmt::format("did you mean `{}`?", meant);
+    meant_.insert(ChildPath(path, meant));
   }
   problems_.push_back(std::move(problem));
 }
@@ -348,11 +383,17 @@ void YamlReader::WarnOfBase60(const Node& node, const std::string& path, bool is
 
 Problem YamlReader::ProblemAt(const std::string& path, std::string rule) const {
   const Place place = PlaceOf(path);
+  // Rules of fields carry their hint at the end.
+  constexpr std::string_view kHint = "; did you mean";
+  const size_t hint = rule.find(kHint);
+  std::string suggestion = hint == std::string::npos ? "" : rule.substr(hint + 2);
+  rule.resize(std::min(hint, rule.size()));
   return {.file = file_,
           .mark = place.mark,
           .path = path,
           .value = place.value,
           .rule = std::move(rule),
+          .suggestion = std::move(suggestion),
           .is_secret = place.is_secret};
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,6 +13,7 @@
 
 #include "libs/config/node.h"
 #include "libs/config/problem.h"
+#include "libs/config/yaml_fields.h"
 
 namespace dstack::config {
 
@@ -60,6 +62,10 @@ class YamlReader {
   // The place of `path`, or of the nearest thing around it.
   Place PlaceOf(std::string path) const;
 
+  // Whether an unknown key was surely meant to be the one at `path`: that it is missing need not be
+  // said as well.
+  bool IsMeant(const std::string& path) const { return meant_.count(path) > 0; }
+
   const std::vector<Problem>& problems() const { return problems_; }
   const std::vector<Problem>& warnings() const { return warnings_; }
 
@@ -94,7 +100,8 @@ class YamlReader {
                 const google::protobuf::FieldDescriptor& field);
   void RefuseUnknownKey(const Entry& entry,
                         const std::string& path,
-                        const std::vector<std::string>& known);
+                        const std::vector<YamlKey>& keys,
+                        const std::vector<std::string>& skipped);
   Problem ProblemAt(const std::string& path, std::string rule) const;
   void WarnOfBase60(const Node& node, const std::string& path, bool is_number);
   void Remember(const Node& node, const std::string& path, bool is_number = false);
@@ -104,6 +111,7 @@ class YamlReader {
   std::vector<Problem> problems_;
   std::vector<Problem> warnings_;
   std::map<std::string, Place> places_;
+  std::set<std::string> meant_;
   int secret_depth_ = 0;
 };
 
