@@ -126,6 +126,7 @@ std::vector<v1::GpuMetrics> HostWatch::GpuSamples() const {
 }
 
 v1::HostMetrics HostWatch::Metrics() {
+  monitor_->CheckBus();
   v1::HostMetrics metrics = host_meter_->Sample();
   for (v1::TaskMetrics& task : task_meter_->Sample()) *metrics.add_tasks() = std::move(task);
   for (v1::GpuMetrics& gpu : GpuSamples()) *metrics.add_gpus() = std::move(gpu);

@@ -44,7 +44,7 @@ class HostWatch {
   void SetListener(std::function<void()> listener);
 
   v1::HostFacts Facts(const RuntimeFacts& runtime) const;
-  // One sample. Not thread-safe.
+  // One sample; looks for lost devices on the way. Not thread-safe.
   v1::HostMetrics Metrics();
 
  private:

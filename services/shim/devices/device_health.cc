@@ -15,10 +15,6 @@ using common::v1::HealthStatus;
 
 constexpr std::size_t kMaxMessageBytes = 512;
 
-const std::string& CardOf(const common::v1::Gpu& gpu) {
-  return gpu.parent_uuid().empty() ? gpu.uuid() : gpu.parent_uuid();
-}
-
 std::string_view XidName(std::uint64_t xid) {
   switch (xid) {
     case 48:
@@ -46,6 +42,11 @@ std::string_view XidName(std::uint64_t xid) {
 }
 
 }  // namespace
+
+const std::string& CardOf(const common::v1::Gpu& gpu) {
+  if (!gpu.parent_uuid().empty()) return gpu.parent_uuid();
+  return gpu.uuid().empty() ? gpu.resource_id() : gpu.uuid();
+}
 
 HealthStatus HealthOfXid(std::uint64_t xid) {
   switch (xid) {

@@ -23,8 +23,12 @@ struct DeviceIncident {
 // nothing (HEALTHY): the list follows the maker's catalogue of XIDs.
 common::v1::HealthStatus HealthOfXid(std::uint64_t xid);
 
+// What a device's health is kept under: the UUID of its card, or the device's own id without one.
+const std::string& CardOf(const common::v1::Gpu& gpu);
+
 // Health of all cards, put together from the driver's errors, which last until the next boot, and
-// from a watcher's findings, which it takes back itself. Keys are UUIDs of cards. Not thread-safe.
+// from a watcher's findings, which it takes back itself. Keys are those of CardOf(). Not
+// thread-safe.
 class DeviceHealth {
  public:
   // Each returns whether anything changed.

@@ -48,7 +48,8 @@ void DeviceMonitor::Start(std::function<void()> on_change) {
   for (Slot& slot : slots_) {
     threads_.emplace_back([this, &slot](const std::stop_token& stop) { Run(stop, &slot); });
   }
-  const auto deadline = base::DeadlineIn(settings_.first_wait);
+  const auto deadline =
+      base::DeadlineIn(remembered_.empty() ? settings_.first_wait : settings_.known_wait);
   const auto is_waiting = [this]() REQUIRES(mutex_) {
     return std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) {
       return slot.answer == Answer::kNone;
@@ -86,7 +87,10 @@ bool DeviceMonitor::RunOnce(const std::stop_token& stop, Slot* slot) {
     is_news = slot->answer == Answer::kNone || found.ok() || slot->error != error;
     slot->answer = found.ok() ? Answer::kFound : Answer::kFailed;
     slot->error = error;
-    if (found.ok()) slot->devices = *found;
+    if (found.ok()) {
+      slot->devices = *found;
+      FindOnBus(found->gpus);
+    }
     changed_.NotifyAll();
   }
   if (is_news && !found.ok()) {
@@ -175,6 +179,30 @@ std::vector<v1::GpuMetrics> DeviceMonitor::Samples() const {
   return samples_;
 }
 
+void DeviceMonitor::FindOnBus(const std::vector<Gpu>& gpus) {
+  for (const Gpu& gpu : gpus) {
+    const std::string path = settings_.root + "/sys/bus/pci/devices/" + gpu.pci_address();
+    if (!gpu.pci_address().empty() && base::Exists(path)) on_bus_.push_back({CardOf(gpu), path});
+  }
+}
+
+void DeviceMonitor::CheckBus() {
+  std::vector<OnBus> devices;
+  {
+    base::MutexLock lock(mutex_);
+    devices = on_bus_;
+  }
+  bool is_news = false;
+  for (const OnBus& device : devices) {
+    if (base::Exists(device.path)) continue;
+    base::MutexLock lock(mutex_);
+    is_news |= health_.OnLost(device.card);
+  }
+  if (!is_news) return;
+  Remember();
+  on_change_();
+}
+
 void DeviceMonitor::OnLine(const ProbeLine& line) {
   bool is_news = false;
   {
@@ -195,7 +223,7 @@ bool DeviceMonitor::Apply(const ProbeLine& line) {
     // The watcher began to watch these.
     bool is_news = false;
     for (const Gpu& gpu : facts->devices.gpus) {
-      is_news |= health_.OnWatched(gpu.parent_uuid().empty() ? gpu.uuid() : gpu.parent_uuid());
+      is_news |= health_.OnWatched(CardOf(gpu));
     }
     return is_news;
   }

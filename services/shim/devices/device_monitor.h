@@ -38,6 +38,8 @@ class DeviceMonitor {
     std::string memory_file;
     // How long Start() waits for the first answers.
     base::Duration first_wait = std::chrono::seconds(5);
+    // The same when the devices of the last time can stand in for the answers.
+    base::Duration known_wait = std::chrono::milliseconds(200);
     // How long after a failed probe the next one begins.
     base::Duration retry_pause = std::chrono::minutes(1);
   };
@@ -53,6 +55,8 @@ class DeviceMonitor {
   // Newest samples, resource_id as in Current(); empty while nobody measures.
   std::vector<v1::GpuMetrics> Samples() const;
 
+  // Looks whether all devices are still on the PCI bus; cheap. One that has left it has failed.
+  void CheckBus();
   // Takes a line of the watcher.
   void OnLine(const ProbeLine& line);
 
@@ -65,10 +69,17 @@ class DeviceMonitor {
     std::string error;
   };
 
+  // A device that was seen on the bus.
+  struct OnBus {
+    std::string card;
+    std::string path;
+  };
+
   void Run(const std::stop_token& stop, Slot* slot);
   bool RunOnce(const std::stop_token& stop, Slot* slot);
   void LoadMemory();
   void Remember();
+  void FindOnBus(const std::vector<common::v1::Gpu>& gpus) REQUIRES(mutex_);
   bool Apply(const ProbeLine& line) REQUIRES(mutex_);
   DeviceState Collect() const REQUIRES(mutex_);
   void AddRemembered(DeviceState* state) const REQUIRES(mutex_);
@@ -83,6 +94,7 @@ class DeviceMonitor {
   DeviceHealth health_ GUARDED_BY(mutex_);
   std::vector<v1::GpuMetrics> samples_ GUARDED_BY(mutex_);
   std::vector<common::v1::Gpu> remembered_ GUARDED_BY(mutex_);
+  std::vector<OnBus> on_bus_ GUARDED_BY(mutex_);
 
   base::Mutex file_mutex_;
   std::vector<std::jthread> threads_;

@@ -7,6 +7,7 @@
 
 #include <catch2/catch.hpp>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "libs/testing/await.h"
 #include "libs/testing/paths.h"
@@ -89,6 +90,7 @@ struct Fixture {
         DeviceMonitor::Settings{.root = dir.path(),
                                 .memory_file = dir.Path("devices.pb"),
                                 .first_wait = first_wait,
+                                .known_wait = first_wait,
                                 .retry_pause = 10ms});
     monitor->Start([this] { ++changes; });
   }
@@ -156,6 +158,29 @@ TEST_CASE("a device that does not come back has failed, until the next boot") {
   f.boot = "two";
   f.Make();
   CHECK(f.monitor->Current().gpus.size() == 1);
+}
+
+TEST_CASE("a card of any maker that leaves the bus has failed") {
+  Fixture f;
+  Gpu amd = MakeGpu("/dev/dri/renderD128");
+  amd.set_vendor(common::v1::GPU_VENDOR_AMD);
+  amd.clear_uuid();
+  amd.set_pci_address("0000:03:00.0");
+  f.Add({amd, MakeGpu("GPU-1")});
+  const std::string place = f.dir.Path("sys/bus/pci/devices/0000:03:00.0");
+  REQUIRE(base::MakeDirs(place, 0700).ok());
+  f.Make();
+  // The first answer itself.
+  testing::Await(5s, [&] { return f.changes >= 1; });
+  f.monitor->CheckBus();
+  CHECK(f.monitor->Current().gpus[0].health() == common::v1::HEALTH_STATUS_UNSPECIFIED);
+  REQUIRE(::rmdir(place.c_str()) == 0);
+  const int before = f.changes;
+  f.monitor->CheckBus();
+  f.monitor->CheckBus();
+  CHECK(f.changes == before + 1);
+  CHECK(f.monitor->Current().gpus[0].health() == common::v1::HEALTH_STATUS_FAILURE);
+  CHECK(f.monitor->Current().gpus[1].health() == common::v1::HEALTH_STATUS_UNSPECIFIED);
 }
 
 TEST_CASE("a probe that fails is tried again") {
