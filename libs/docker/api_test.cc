@@ -95,7 +95,7 @@ TEST_CASE("the body of a create call") {
       .labels = {{"k", "v"}},
       .mounts = {{"/host:odd", "/in", true}},
       .network_mode = "bridge",
-      .published_ports = {10022},
+      .published_ports = {{10022, 0}, {80, 8080}},
       .nano_cpus = 1'500'000'000,
       .memory_bytes = 1 << 20,
       .shm_bytes = 1 << 10,
@@ -109,11 +109,27 @@ TEST_CASE("the body of a create call") {
   CHECK(body["HostConfig"]["Mounts"][0]["ReadOnly"] == true);
   CHECK(body["HostConfig"]["PortBindings"]["10022/tcp"][0]["HostIp"] == "127.0.0.1");
   CHECK(body["HostConfig"]["PortBindings"]["10022/tcp"][0]["HostPort"] == "");
+  CHECK(body["HostConfig"]["PortBindings"]["80/tcp"][0]["HostPort"] == "8080");
   CHECK(body["ExposedPorts"].contains("10022/tcp"));
   CHECK(body["HostConfig"]["NanoCpus"] == 1'500'000'000);
   CHECK(body["HostConfig"]["Tmpfs"]["/dev/shm"] == "exec,size=1024");
   CHECK_FALSE(body["HostConfig"].contains("DeviceRequests"));
   CHECK_FALSE(body.contains("User"));
+
+  for (const char* absent : {"CapAdd", "SecurityOpt", "Runtime", "IpcMode"}) {
+    CHECK_FALSE(body["HostConfig"].contains(absent));
+  }
+  config.added_capabilities = {"SYS_PTRACE"};
+  config.security_options = {"seccomp=unconfined"};
+  config.runtime = "habana";
+  config.ipc_mode = "host";
+  config.anonymous_volumes = {"/var/lib/docker"};
+  const json with_all = json::parse(CreateBody(config))["HostConfig"];
+  CHECK(with_all["CapAdd"] == json({"SYS_PTRACE"}));
+  CHECK(with_all["SecurityOpt"] == json({"seccomp=unconfined"}));
+  CHECK(with_all["Runtime"] == "habana");
+  CHECK(with_all["IpcMode"] == "host");
+  CHECK(with_all["Mounts"][1] == json({{"Type", "volume"}, {"Target", "/var/lib/docker"}}));
 
   config.gpus = GpuRequest{{"GPU-1", "GPU-2"}, {"gpu", "utility"}};
   const json with_gpus = json::parse(CreateBody(config));

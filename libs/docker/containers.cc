@@ -30,6 +30,9 @@ json MountsOf(const ContainerConfig& config) {
                       {"Target", mount.target},
                       {"ReadOnly", mount.is_read_only}});
   }
+  for (const std::string& target : config.anonymous_volumes) {
+    mounts.push_back({{"Type", "volume"}, {"Target", target}});
+  }
   return mounts;
 }
 
@@ -65,9 +68,14 @@ json HostConfigOf(const ContainerConfig& config) {
   if (config.has_unlimited_memlock) {
     host["Ulimits"] = json::array({{{"Name", "memlock"}, {"Soft", -1}, {"Hard", -1}}});
   }
-  for (const std::uint16_t port : config.published_ports) {
-    host["PortBindings"][PortKey(port)] =
-        json::array({{{"HostIp", "127.0.0.1"}, {"HostPort", ""}}});
+  if (!config.added_capabilities.empty()) host["CapAdd"] = config.added_capabilities;
+  if (!config.security_options.empty()) host["SecurityOpt"] = config.security_options;
+  if (!config.runtime.empty()) host["Runtime"] = config.runtime;
+  if (!config.ipc_mode.empty()) host["IpcMode"] = config.ipc_mode;
+  for (const PublishedPort& port : config.published_ports) {
+    const std::string host_port = port.host_port == 0 ? "" : fmt::format("{}", port.host_port);
+    host["PortBindings"][PortKey(port.container_port)] =
+        json::array({{{"HostIp", "127.0.0.1"}, {"HostPort", host_port}}});
   }
   return host;
 }
@@ -126,8 +134,8 @@ std::string CreateBody(const ContainerConfig& config) {
   if (!config.user.empty()) body["User"] = config.user;
   if (!config.labels.empty()) body["Labels"] = config.labels;
   if (!config.stop_signal.empty()) body["StopSignal"] = config.stop_signal;
-  for (const std::uint16_t port : config.published_ports) {
-    body["ExposedPorts"][PortKey(port)] = json::object();
+  for (const PublishedPort& port : config.published_ports) {
+    body["ExposedPorts"][PortKey(port.container_port)] = json::object();
   }
   // A health check of the image would start processes beside the job.
   body["Healthcheck"] = {{"Test", json::array({"NONE"})}};
@@ -149,6 +157,7 @@ absl::StatusOr<ContainerInfo> ParseContainer(std::string_view text) {
     info.exit_code = state.value("ExitCode", 0);
     info.is_oom_killed = state.value("OOMKilled", false);
     info.error = state.value("Error", std::string());
+    info.image_id = body.value("Image", std::string());
     info.pid = state.value("Pid", std::int64_t{0});
     const std::string started = state.value("StartedAt", std::string());
     info.was_started = !started.empty() && !started.starts_with("0001-01-01");

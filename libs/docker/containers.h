@@ -32,6 +32,13 @@ struct GpuRequest {
   std::vector<std::string> capabilities;
 };
 
+// A TCP port of a container and the port of the host's 127.0.0.1 that leads to it.
+struct PublishedPort {
+  std::uint16_t container_port = 0;
+  std::uint16_t host_port = 0;
+  bool operator==(const PublishedPort&) const = default;
+};
+
 // How a container is made. Empty and zero mean the engine's or the image's default.
 struct ContainerConfig {
   std::string image;
@@ -44,8 +51,14 @@ struct ContainerConfig {
   std::vector<Device> devices;
   std::optional<GpuRequest> gpus;
   std::string network_mode;  // "bridge", "host"
-  // TCP ports of the container that are published on 127.0.0.1, each on a free port.
-  std::vector<std::uint16_t> published_ports;
+  // A host port of 0 stands for a free one.
+  std::vector<PublishedPort> published_ports;
+  // Directories of the container on volumes of its own, which are removed with it.
+  std::vector<std::string> anonymous_volumes;
+  std::vector<std::string> added_capabilities;  // without "CAP_"
+  std::vector<std::string> security_options;    // "seccomp=unconfined"
+  std::string runtime;
+  std::string ipc_mode;
   std::uint64_t nano_cpus = 0;
   std::uint64_t memory_bytes = 0;
   std::uint64_t shm_bytes = 0;
@@ -57,12 +70,6 @@ struct ContainerConfig {
 // Body of the create call. Exposed for tests.
 std::string CreateBody(const ContainerConfig& config);
 
-struct PublishedPort {
-  std::uint16_t container_port = 0;
-  std::uint16_t host_port = 0;
-  bool operator==(const PublishedPort&) const = default;
-};
-
 struct ContainerInfo {
   std::string id;
   std::string name;  // without the leading slash
@@ -72,7 +79,8 @@ struct ContainerInfo {
   bool was_started = false;
   int exit_code = 0;
   bool is_oom_killed = false;
-  std::string error;  // why the start failed
+  std::string error;     // why the start failed
+  std::string image_id;  // "sha256:..."
   std::map<std::string, std::string> labels;
   std::vector<PublishedPort> ports;  // TCP over IPv4
   std::int64_t pid = 0;              // of the first process, on the host

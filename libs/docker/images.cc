@@ -2,13 +2,13 @@
 
 #include <utility>
 
-#include <absl/strings/escaping.h>
 #include <absl/strings/str_join.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "libs/base/macros.h"
 #include "libs/base/status.h"
+#include "libs/docker/pull_error.h"
 
 namespace dstack::docker {
 namespace {
@@ -35,34 +35,56 @@ std::string StringField(const json& object, const char* key) {
   return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
 }
 
-// The engine hands the registry's words on as text, mostly as an internal error.
-absl::StatusCode CodeFromPullMessage(std::string_view message) {
-  static constexpr std::pair<std::string_view, absl::StatusCode> kPatterns[] = {
-      {"pull access denied", absl::StatusCode::kPermissionDenied},
-      {"unauthorized", absl::StatusCode::kPermissionDenied},
-      {"no basic auth credentials", absl::StatusCode::kPermissionDenied},
-      {"authentication required", absl::StatusCode::kPermissionDenied},
-      {"manifest unknown", absl::StatusCode::kNotFound},
-      {"not found", absl::StatusCode::kNotFound},
-      {"toomanyrequests", absl::StatusCode::kResourceExhausted},
-      {"no space left on device", absl::StatusCode::kResourceExhausted},
-      {"invalid reference format", absl::StatusCode::kInvalidArgument},
-  };
-  for (const auto& [text, code] : kPatterns) {
-    if (message.find(text) != message.npos) return code;
-  }
-  return absl::StatusCode::kUnavailable;
-}
-
-absl::Status PullError(std::string_view message) {
-  return absl::Status(CodeFromPullMessage(message), base::ToAbsl(message));
-}
-
 absl::Status PullResult(const PullTracker& tracker) {
   if (!tracker.errors().empty()) return PullError(absl::StrJoin(tracker.errors(), "; "));
   if (tracker.is_complete()) return absl::OkStatus();
-  return absl::UnavailableError("the engine ended the pull without saying that it is complete");
+  return base::Error(absl::StatusCode::kUnavailable,
+                     kPullFailed,
+                     "the engine ended the pull without saying that it is complete");
 }
+
+absl::Status Delete(const Client& client,
+                    const std::string& reference,
+                    bool is_forced,
+                    const std::stop_token& stop) {
+  const absl::Status status =
+      client
+          .Call({.method = Method::kDelete,
+                 .path = fmt::format("/images/{}?force={}", UrlEscape(reference), is_forced),
+                 .timeout = std::chrono::seconds(60)},
+                stop)
+          .status();
+  return absl::IsNotFound(status) ? absl::OkStatus() : status;
+}
+
+// Ends a pull that says much and moves nothing: an engine that waits for its next attempt counts
+// the seconds aloud.
+class StallWatch {
+ public:
+  StallWatch(std::chrono::milliseconds limit, const std::stop_token& stop)
+      : limit_(limit), forward_(stop, [this] { stop_.request_stop(); }) {}
+
+  void Observe(const PullTracker& tracker) {
+    const auto now = std::chrono::steady_clock::now();
+    if (tracker.moves() != moves_) {
+      moves_ = tracker.moves();
+      last_move_ = now;
+    } else if (now - last_move_ > limit_) {
+      is_stalled_ = true;
+      stop_.request_stop();
+    }
+  }
+  std::stop_token token() const { return stop_.get_token(); }
+  bool is_stalled() const { return is_stalled_; }
+
+ private:
+  const std::chrono::milliseconds limit_;
+  std::stop_source stop_;
+  const std::stop_callback<std::function<void()>> forward_;
+  std::uint64_t moves_ = 0;
+  std::chrono::steady_clock::time_point last_move_ = std::chrono::steady_clock::now();
+  bool is_stalled_ = false;
+};
 
 }  // namespace
 
@@ -76,18 +98,6 @@ bool IsMovingTag(std::string_view reference) {
   return full.find('@') == full.npos && full.ends_with(":latest");
 }
 
-std::string RegistryAuthHeader(const RegistryCredentials& credentials) {
-  const json object = {{"username", credentials.username}, {"password", credentials.password}};
-  // Padded and URL-safe: the engine decodes with base64.URLEncoding.
-  std::string encoded;
-  absl::Base64Escape(object.dump(-1, ' ', false, json::error_handler_t::replace), &encoded);
-  for (char& c : encoded) {
-    if (c == '+') c = '-';
-    if (c == '/') c = '_';
-  }
-  return encoded;
-}
-
 absl::StatusOr<ImageConfig> InspectImage(const Client& client,
                                          const std::string& reference,
                                          const std::stop_token& stop) {
@@ -98,6 +108,9 @@ absl::StatusOr<ImageConfig> InspectImage(const Client& client,
   if (!body.is_object()) return absl::InternalError("the engine's image is not JSON");
   ImageConfig config;
   config.id = StringField(body, "Id");
+  if (const auto size = body.find("Size"); size != body.end() && size->is_number_unsigned()) {
+    config.size_bytes = size->get<std::uint64_t>();
+  }
   const auto it = body.find("Config");
   if (it == body.end() || !it->is_object()) return config;
   config.entrypoint = StringList(*it, "Entrypoint");
@@ -112,28 +125,36 @@ absl::Status PullImage(const Client& client,
                        const PullOptions& options,
                        const std::stop_token& stop) {
   PullTracker tracker;
+  StallWatch watch(options.stall_limit, stop);
   LineSplitter lines([&](std::string_view line) {
+    if (options.on_line) options.on_line(line);
     const auto event = ParsePullEvent(line);
     if (!event) return;
     tracker.Add(*event);
+    watch.Observe(tracker);
     if (options.on_progress) options.on_progress(tracker);
   });
   HttpRequest request{
       .method = Method::kPost,
       .path = fmt::format("/images/create?fromImage={}", UrlEscape(WithTag(options.reference))),
       .timeout = std::nullopt,
-      .idle_timeout = options.idle_timeout,
+      .idle_timeout = options.stall_limit,
       .on_data = [&](std::string_view data) { lines.Append(data); },
   };
   if (options.credentials) {
     request.headers.push_back("X-Registry-Auth: " + RegistryAuthHeader(*options.credentials));
   }
-  const absl::StatusOr<HttpResponse> response = client.Call(std::move(request), stop);
+  const absl::StatusOr<HttpResponse> response = client.Call(std::move(request), watch.token());
   lines.Finish();
   if (response.ok()) return PullResult(tracker);
   const absl::Status& status = response.status();
-  // The engine answers a refusal of the registry with its own internal error.
-  return status.code() == absl::StatusCode::kInternal ? PullError(base::Message(status)) : status;
+  if (watch.is_stalled() || absl::IsDeadlineExceeded(status)) {
+    return PullStalledError(fmt::format(
+        "{} s", std::chrono::duration_cast<std::chrono::seconds>(options.stall_limit).count()));
+  }
+  // The engine answers a refusal of the registry with an error of its own.
+  const bool is_answer = !absl::IsCancelled(status) && !absl::IsUnavailable(status);
+  return is_answer ? PullError(base::Message(status)) : status;
 }
 
 absl::Status ImportImage(const Client& client,
@@ -170,14 +191,26 @@ absl::Status ImportImage(const Client& client,
 absl::Status RemoveImage(const Client& client,
                          const std::string& reference,
                          const std::stop_token& stop) {
-  const absl::Status status =
-      client
-          .Call({.method = Method::kDelete,
-                 .path = fmt::format("/images/{}?force=true", UrlEscape(reference)),
-                 .timeout = std::chrono::seconds(60)},
-                stop)
-          .status();
-  return absl::IsNotFound(status) ? absl::OkStatus() : status;
+  return Delete(client, reference, /*is_forced=*/true, stop);
+}
+
+absl::Status RemoveUnusedImage(const Client& client,
+                               const std::string& reference,
+                               const std::stop_token& stop) {
+  return Delete(client, reference, /*is_forced=*/false, stop);
+}
+
+absl::StatusOr<std::set<std::string>> ImagesOfContainers(const Client& client,
+                                                         const std::stop_token& stop) {
+  ASSIGN_OR_RETURN(const HttpResponse response,
+                   client.Call({.path = "/containers/json?all=true"}, stop));
+  const json body = json::parse(response.body, nullptr, false);
+  if (!body.is_array()) return absl::InternalError("the engine's list of containers is not JSON");
+  std::set<std::string> ids;
+  for (const json& container : body) {
+    if (container.is_object()) ids.insert(StringField(container, "ImageID"));
+  }
+  return ids;
 }
 
 }  // namespace dstack::docker

@@ -1,5 +1,6 @@
 #include "libs/docker/progress.h"
 
+#include <algorithm>
 #include <array>
 
 #include <nlohmann/json.hpp>
@@ -89,6 +90,9 @@ void PullTracker::Add(const PullEvent& event) {
 
 void PullTracker::AddToLayer(const PullEvent& event) {
   Layer& layer = layers_[event.id];
+  if (layer.status != event.status || layer.current != event.current) ++moves_;
+  layer.status = event.status;
+  layer.current = event.current;
   const bool is_bytes = event.units.empty() || event.units == "bytes";
   if (event.status == "Already exists") {
     layer.is_settled = true;
@@ -108,6 +112,11 @@ void PullTracker::AddToLayer(const PullEvent& event) {
     layer.extracted = layer.total;
     layer.is_settled = true;
   }
+}
+
+std::uint32_t PullTracker::layers_done() const {
+  return static_cast<std::uint32_t>(std::count_if(
+      layers_.begin(), layers_.end(), [](const auto& entry) { return entry.second.is_settled; }));
 }
 
 std::optional<PullTotals> PullTracker::totals() const {

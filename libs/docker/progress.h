@@ -59,6 +59,11 @@ class PullTracker {
 
   // Nothing before the first layer is known.
   std::optional<PullTotals> totals() const;
+  std::uint32_t layers_total() const { return static_cast<std::uint32_t>(layers_.size()); }
+  // Complete, or there from the beginning.
+  std::uint32_t layers_done() const;
+  // Counts the events that brought the pull forward. While it stands still the pull does.
+  std::uint64_t moves() const { return moves_; }
   // A line that begins with "Status:" has come: the image is complete.
   bool is_complete() const { return is_complete_; }
   // Messages of the errors, in order.
@@ -71,6 +76,9 @@ class PullTracker {
     std::uint64_t total = 0;
     bool is_size_known = false;
     bool is_settled = false;  // nothing to fetch, or done
+    // As told last: a change of any of them is a move.
+    std::string status;
+    std::uint64_t current = 0;
   };
 
   void AddToLayer(const PullEvent& event);
@@ -78,6 +86,7 @@ class PullTracker {
   std::map<std::string, Layer> layers_;
   std::vector<std::string> errors_;
   bool is_complete_ = false;
+  std::uint64_t moves_ = 0;
 };
 
 }  // namespace dstack::docker

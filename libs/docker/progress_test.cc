@@ -33,12 +33,12 @@ std::string Event(std::string_view status, std::string_view id, std::string_view
       "{{\"status\":\"{}\",\"progressDetail\":{},\"id\":\"{}\"}}\n", status, detail, id);
 }
 
-TEST_CASE("P1: no events give no totals") {
+TEST_CASE("P1 no events give no totals") {
   CHECK_FALSE(PullTracker().totals().has_value());
   CHECK_FALSE(PullTracker().is_complete());
 }
 
-TEST_CASE("P2: an image that is there gives zeros and a final total") {
+TEST_CASE("P2 an image that is there gives zeros and a final total") {
   const PullTracker tracker =
       Replay(Event("Pulling from library/x", "1.0") + Event("Already exists", "a") +
              Event("Already exists", "b") + "{\"status\":\"Status: Image is up to date\"}\n");
@@ -46,12 +46,12 @@ TEST_CASE("P2: an image that is there gives zeros and a final total") {
   CHECK(tracker.is_complete());
 }
 
-TEST_CASE("P3: announced layers without sizes are not final") {
+TEST_CASE("P3 announced layers without sizes are not final") {
   const PullTracker tracker = Replay(Event("Pulling fs layer", "a") + Event("Waiting", "b"));
   CHECK(tracker.totals() == PullTotals{.is_total_final = false});
 }
 
-TEST_CASE("P4: a whole pull adds up") {
+TEST_CASE("P4 a whole pull adds up") {
   std::string text = Event("Pulling fs layer", "a");
   text += Event("Downloading", "a", R"({"current":10,"total":100})");
   CHECK(Replay(text).totals() == PullTotals{10, 0, 100, true});
@@ -63,14 +63,14 @@ TEST_CASE("P4: a whole pull adds up") {
   CHECK(Replay(text).totals() == PullTotals{100, 100, 100, true});
 }
 
-TEST_CASE("P5: mixed layers are summed, one unknown size keeps the total open") {
+TEST_CASE("P5 mixed layers are summed, one unknown size keeps the total open") {
   const PullTracker tracker = Replay(Event("Downloading", "a", R"({"current":10,"total":100})") +
                                      Event("Extracting", "b", R"({"current":20,"total":50})") +
                                      Event("Already exists", "c") + Event("Pulling fs layer", "d"));
   CHECK(tracker.totals() == PullTotals{60, 20, 150, false});
 }
 
-TEST_CASE("P6: extraction in seconds leaves the bytes alone") {
+TEST_CASE("P6 extraction in seconds leaves the bytes alone") {
   std::string text = Event("Downloading", "a", R"({"current":100,"total":100})") +
                      Event("Extracting", "a", R"({"current":3,"units":"s"})");
   CHECK(Replay(text).totals() == PullTotals{100, 0, 100, true});

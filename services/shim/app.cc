@@ -1,6 +1,10 @@
 #include "services/shim/app.h"
 
+#include <algorithm>
 #include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -24,21 +28,25 @@
 #include "libs/base/macros.h"
 #include "libs/base/random.h"
 #include "libs/base/status.h"
+#include "libs/docker/endpoint.h"
 #include "libs/exec/serial_executor.h"
 #include "libs/exec/thread_pool.h"
 #include "libs/exec/timer.h"
 #include "libs/telemetry/log.h"
 #include "services/shim/adapters/file_task_journal.h"
-#include "services/shim/adapters/nvidia_probe.h"
+#include "services/shim/adapters/linux_host_resources.h"
 #include "services/shim/adapters/runner_delivery.h"
+#include "services/shim/api/drain_store.h"
 #include "services/shim/api/identity_store.h"
 #include "services/shim/api/session_hub.h"
 #include "services/shim/api/shim_service.h"
 #include "services/shim/choose_runtime.h"
 #include "services/shim/domain/gpu_ledger.h"
 #include "services/shim/host/facts.h"
-#include "services/shim/host/metrics.h"
+#include "services/shim/host_watch.h"
 #include "services/shim/pipeline/task_table.h"
+#include "services/shim/supervise.h"
+#include "services/shim/update/upgrader.h"
 
 namespace dstack::shim {
 namespace {
@@ -47,10 +55,13 @@ namespace {
 constexpr std::size_t kStrandThreads = 3;
 // Calls of the engine other than pulls, which last seconds at most.
 constexpr std::size_t kStepThreads = 6;
-// Pulls last as long as they last; more than these wait their turn.
-constexpr std::size_t kPullThreads = 8;
+// Pulls last as long as they last, and so does the waiting for one that others began; more than
+// these wait their turn.
+constexpr std::size_t kPullThreads = 32;
 constexpr int kMaxUnaryThreads = 16;
 constexpr std::chrono::seconds kDrainTime{2};
+// Age and disk space, by which images are judged, change slowly.
+constexpr std::chrono::minutes kTidyInterval{10};
 constexpr std::chrono::seconds kRestoreWait{60};
 constexpr std::chrono::milliseconds kRestorePause{500};
 constexpr int kMaxMessageBytes = 4 << 20;
@@ -84,10 +95,13 @@ absl::StatusOr<base::UniqueFd> LockHome(const ShimHome& home) {
   return fd;
 }
 
-std::vector<std::string> IdsOf(const std::vector<common::v1::Gpu>& gpus) {
-  std::vector<std::string> ids;
-  for (const common::v1::Gpu& gpu : gpus) ids.push_back(gpu.resource_id());
-  return ids;
+// By the names that a server gives to what it installs; unknown for a shim that was started by hand.
+AgentSet RunningAgents(const Options& options) {
+  std::error_code error;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+  return {.shim = error ? "" : DigitsOfPath(self.string()),
+          .runner = DigitsOfPath(options.runner_binary),
+          .ssh = DigitsOfPath(options.ssh_bundle_dir)};
 }
 
 HostAbilities AbilitiesOf(const RuntimeFacts& facts,
@@ -96,7 +110,14 @@ HostAbilities AbilitiesOf(const RuntimeFacts& facts,
   HostAbilities abilities{.has_images = facts.has_images,
                           .has_base_image = !options.base_image.empty(),
                           .has_privileged = facts.has_privileged,
-                          .has_mounts = facts.has_mounts};
+                          .has_mounts = facts.has_mounts,
+                          .missing_capabilities = missing,
+                          .protected_paths = {options.home}};
+  // Whoever can talk to the engine is the superuser.
+  const auto endpoint = docker::EndpointFromEnvironment();
+  if (endpoint.ok() && !endpoint->socket_path.empty()) {
+    abilities.protected_paths.push_back(endpoint->socket_path);
+  }
   abilities.privileged_hint =
       facts.has_images ? fmt::format("the kernel does not give {}", absl::StrJoin(missing, ", "))
                        : "it has no container engine";
@@ -107,23 +128,29 @@ HostAbilities AbilitiesOf(const RuntimeFacts& facts,
 
 // In the order of construction; the destructor of App ends them in reverse.
 struct App::Parts {
-  explicit Parts(const Options& options_in) : options(options_in), home(options_in.home) {}
+  Parts(const Options& options_in, std::function<void()> restart_in)
+      : options(options_in), home(options_in.home), restart(std::move(restart_in)) {}
 
   absl::Status Build();
   absl::Status Restore();
+  absl::Status MakeServices();
   absl::Status Serve();
   void Stop();
-  v1::HostFacts Facts() const { return ReadHostFacts(runtime->facts(), gpus); }
+  // Now and then, for as long as the shim lives.
+  void TidyLater();
+  v1::HostFacts Facts() const { return host->Facts(runtime->facts()); }
 
   const Options options;
   const ShimHome home;
+  const std::function<void()> restart;
   Owner owner;
   base::UniqueFd lock;
   base::RealClock clock;
   base::SeededRandom random;
   std::optional<IdentityStore> identity;
   std::vector<std::string> missing_capabilities;
-  std::vector<common::v1::Gpu> gpus;
+  GpuLedger ledger;
+  std::unique_ptr<HostWatch> host;
   HostAbilities abilities;
   StatusBoard board;
 
@@ -131,19 +158,29 @@ struct App::Parts {
   std::unique_ptr<exec::ThreadPool> strands;
   std::unique_ptr<TaskDirectory> directory;
   std::unique_ptr<FileTaskJournal> journal;
-  std::unique_ptr<GpuLedger> ledger;
+  std::unique_ptr<LinuxHostResources> host_resources;
   // Before the table, which is made first and ended last: their callbacks post to its executors.
   std::unique_ptr<TaskTable> table;
   std::unique_ptr<exec::ThreadPool> steps;
   std::unique_ptr<exec::ThreadPool> pulls;
   std::unique_ptr<RunnerDelivery> delivery;
   std::unique_ptr<ContainerRuntime> runtime;
-  std::unique_ptr<HostMeter> meter;
+  std::optional<DrainStore> drain;
+  std::unique_ptr<exec::SerialExecutor> upgrade_executor;
+  std::unique_ptr<Upgrader> upgrader;
+  std::unique_ptr<exec::SerialExecutor> tidy_executor;
   std::unique_ptr<exec::SerialExecutor> hub_executor;
   std::unique_ptr<SessionHub> hub;
   std::unique_ptr<ShimService> service;
   std::unique_ptr<grpc::Server> server;
 };
+
+void App::Parts::TidyLater() {
+  tidy_executor->PostAfter(kTidyInterval, [this] {
+    runtime->Tidy();
+    TidyLater();
+  });
+}
 
 absl::Status App::Parts::Build() {
   ASSIGN_OR_RETURN(owner, TakeHome(home));
@@ -154,8 +191,14 @@ absl::Status App::Parts::Build() {
   ASSIGN_OR_RETURN(
       runtime,
       ConnectRuntime(
-          options, home, identity->shim_id(), owner.uid, owner.gid, missing_capabilities));
-  gpus = NvidiaProbe().Probe();
+          options,
+          home,
+          identity->shim_id(),
+          owner.uid,
+          owner.gid,
+          missing_capabilities,
+          [this](const std::vector<std::string>& ids) { return ledger.Describe(ids); }));
+  host = std::make_unique<HostWatch>(home, options.device_root, ledger);
   abilities = AbilitiesOf(runtime->facts(), options, missing_capabilities);
 
   timers = std::make_unique<exec::TimerQueue>();
@@ -164,7 +207,9 @@ absl::Status App::Parts::Build() {
   pulls = std::make_unique<exec::ThreadPool>("pull", kPullThreads);
   directory = std::make_unique<TaskDirectory>(home, owner.uid, owner.gid);
   journal = std::make_unique<FileTaskJournal>(home);
-  ledger = std::make_unique<GpuLedger>(IdsOf(gpus));
+  host_resources = std::make_unique<LinuxHostResources>(
+      VolumeStoreSettings{.mount_root = options.volumes_dir, .state_file = home.MountedVolumes()},
+      HostKeysSettings{.owner = identity->shim_id(), .state_file = home.KeyAccounts()});
   delivery = std::make_unique<RunnerDelivery>(
       home,
       RunnerDeliverySettings{
@@ -174,9 +219,10 @@ absl::Status App::Parts::Build() {
   table = std::make_unique<TaskTable>(
       PipelineContext{.runtime = *runtime,
                       .journal = *journal,
-                      .gpus = *ledger,
+                      .gpus = ledger,
                       .board = board,
                       .delivery = *delivery,
+                      .host = *host_resources,
                       .directory = *directory,
                       .abilities = abilities,
                       .steps = *steps,
@@ -198,17 +244,48 @@ absl::Status App::Parts::Restore() {
   }
 }
 
-absl::Status App::Parts::Serve() {
-  meter = std::make_unique<HostMeter>(runtime->facts().data_dir, clock);
+absl::Status App::Parts::MakeServices() {
+  drain.emplace(home, board);
+  RETURN_IF_ERROR(drain->Load());
+  upgrade_executor = std::make_unique<exec::SerialExecutor>(*steps, *timers);
+  upgrader = std::make_unique<Upgrader>(
+      home,
+      UpgraderSettings{.running = RunningAgents(options),
+                       .is_supervised = std::getenv(kSupervisedVariable) != nullptr,  // NOLINT
+                       .restart = restart,
+                       .tasks = [this] { return table->ids(); }},
+      *upgrade_executor);
+  host->Measure(*runtime, [this] { return board.List(); }, *steps, clock);
+  tidy_executor = std::make_unique<exec::SerialExecutor>(*pulls, *timers);
+  TidyLater();
   hub_executor = std::make_unique<exec::SerialExecutor>(*strands, *timers);
   hub = std::make_unique<SessionHub>(*identity,
                                      *table,
                                      board,
+                                     *drain,
+                                     *upgrader,
                                      HostSource{.facts = [this] { return Facts(); },
-                                                .metrics = [this] { return meter->Sample(); }},
+                                                .metrics = [this] { return host->Metrics(); }},
                                      *hub_executor);
-  service = std::make_unique<ShimService>(
-      *hub, *table, board, [this] { return Facts(); }, clock);
+  service = std::make_unique<ShimService>(ShimServiceContext{.hub = *hub,
+                                                             .table = *table,
+                                                             .board = board,
+                                                             .drain = *drain,
+                                                             .upgrader = *upgrader,
+                                                             .gpus = ledger,
+                                                             .runtime = *runtime,
+                                                             .home = home,
+                                                             .facts = [this] { return Facts(); },
+                                                             .clock = clock});
+  host->SetListener([this] { hub->RefreshFacts(); });
+  board.SetObserver([this] {
+    hub->OnTasksChanged();
+    upgrader->OnTasksChanged();
+  });
+  return absl::OkStatus();
+}
+
+absl::Status App::Parts::Serve() {
   // Mentioned, so that the linker keeps the file and reflection can describe it.
   static_cast<void>(grpc::health::v1::HealthCheckRequest::descriptor());
   grpc::EnableDefaultHealthCheckService(true);
@@ -237,22 +314,33 @@ absl::Status App::Parts::Serve() {
   if (!is_open) return base::ErrnoError(errno, home.Socket());
   auto* health = server->GetHealthCheckService();
   health->SetServingStatus("dstack.shim.v1.ShimService", true);
+  upgrader->OnServing([this](const v1::UpgradeStatus& status) {
+    v1::SessionResponse message;
+    *message.mutable_upgrade_status() = status;
+    hub->Announce(std::move(message));
+  });
   return absl::OkStatus();
 }
 
 void App::Parts::Stop() {
+  if (host) host->SetListener({});
   if (server) server->GetHealthCheckService()->SetServingStatus(false);
   if (hub) hub->Stop();
   if (hub_executor) hub_executor->Drain();
   if (server) server->Shutdown(std::chrono::system_clock::now() + kDrainTime);
   // No commands come any more; running steps are cut off or awaited.
   if (table) table->Close();
+  board.SetObserver({});
+  if (upgrade_executor) upgrade_executor->Drain();
+  tidy_executor.reset();
   if (pulls) pulls->Shutdown();
   if (steps) steps->Shutdown();
   service.reset();
   server.reset();
+  upgrade_executor.reset();
   hub_executor.reset();
   hub.reset();
+  upgrader.reset();
   delivery.reset();
   // Its watches call back a last time, to executors of the table.
   runtime.reset();
@@ -264,12 +352,14 @@ App::App(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 App::~App() { parts_->Stop(); }
 
-absl::StatusOr<std::unique_ptr<App>> App::Start(const Options& options) {
+absl::StatusOr<std::unique_ptr<App>> App::Start(const Options& options,
+                                                std::function<void()> restart) {
   // A few arenas instead of eight per core: most threads sleep.
   ::mallopt(M_ARENA_MAX, 2);
-  std::unique_ptr<App> app(new App(std::make_unique<Parts>(options)));
+  std::unique_ptr<App> app(new App(std::make_unique<Parts>(options, std::move(restart))));
   RETURN_IF_ERROR(app->parts_->Build());
   RETURN_IF_ERROR(app->parts_->Restore());
+  RETURN_IF_ERROR(app->parts_->MakeServices());
   RETURN_IF_ERROR(app->parts_->Serve());
   const RuntimeFacts facts = app->parts_->runtime->facts();
   telemetry::Info("shim started",

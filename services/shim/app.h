@@ -15,8 +15,10 @@ namespace dstack::shim {
 class App {
  public:
   // Takes the home, finds the runtime, takes up the tasks of an earlier process and opens the
-  // socket. ALREADY_EXISTS when another shim runs on this home.
-  static absl::StatusOr<std::unique_ptr<App>> Start(const Options& options);
+  // socket. ALREADY_EXISTS when another shim runs on this home. `restart` makes the process end with
+  // kExitRestart; it must not block.
+  static absl::StatusOr<std::unique_ptr<App>> Start(const Options& options,
+                                                    std::function<void()> restart);
   ~App();
 
  private:

@@ -26,6 +26,7 @@ constexpr std::chrono::milliseconds kEnginePause{200};
 constexpr char kDocker[] = "docker";
 constexpr char kProcess[] = "process";
 constexpr char kInfinibandDir[] = "/dev/infiniband";
+constexpr char kHugepagesDir[] = "/dev/hugepages-1G";
 
 // What a container sees of the shim's environment.
 std::vector<std::string> ProxyEnv() {
@@ -87,7 +88,8 @@ absl::StatusOr<std::unique_ptr<ContainerRuntime>> ConnectRuntime(
     const std::string& shim_id,
     uid_t owner,
     gid_t group,
-    const std::vector<std::string>& missing_capabilities) {
+    const std::vector<std::string>& missing_capabilities,
+    GpuFinder find_gpus) {
   const std::string choice = Choose(options.runtime, home);
   RETURN_IF_ERROR(base::WriteFileAtomic(home.Runtime(), choice + "\n", 0600));
   if (choice == kProcess) {
@@ -98,9 +100,15 @@ absl::StatusOr<std::unique_ptr<ContainerRuntime>> ConnectRuntime(
                                .ssh_bundle_dir = options.ssh_bundle_dir,
                                .owner = owner,
                                .group = group,
-                               .runner_log_level = options.log_level});
+                               .runner_log_level = options.log_level,
+                               .find_gpus = std::move(find_gpus)});
   }
   ASSIGN_OR_RETURN(Engine engine, WaitForEngine());
+  ImageStoreSettings images{.state_file = home.PulledImages(),
+                            .data_dir = engine.info.root_dir,
+                            .pull = {.stall_limit = std::chrono::seconds(options.pull_stall_s),
+                                     .max_attempts = options.pull_attempts},
+                            .policy = options.image_policy};
   return std::make_unique<DockerRuntime>(
       std::move(engine.client),
       std::move(engine.info),
@@ -113,7 +121,12 @@ absl::StatusOr<std::unique_ptr<ContainerRuntime>> ConnectRuntime(
                             .runner_log_level = options.log_level,
                             .env = ProxyEnv(),
                             .has_privileged = missing_capabilities.empty(),
-                            .infiniband_dir = base::Exists(kInfinibandDir) ? kInfinibandDir : ""});
+                            .pull_log_path =
+                                [home](const std::string& id) { return home.PullLog(id); },
+                            .images = std::move(images),
+                            .device_files = {.has_infiniband = base::Exists(kInfinibandDir),
+                                             .has_hugepages_1g = base::Exists(kHugepagesDir)},
+                            .find_gpus = std::move(find_gpus)});
 }
 
 }  // namespace dstack::shim

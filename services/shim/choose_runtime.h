@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,6 +14,10 @@
 
 namespace dstack::shim {
 
+// What is known about accelerators with these ids; called from any thread, not before the first
+// task.
+using GpuFinder = std::function<std::vector<common::v1::Gpu>(const std::vector<std::string>&)>;
+
 // Connects to the runtime that the options ask for. The choice of `auto` is made once and written
 // to the home: a host whose engine is away for a while must not turn into a host of processes. With
 // Docker this waits up to a minute for the engine. UNAVAILABLE when it does not answer.
@@ -22,6 +27,7 @@ absl::StatusOr<std::unique_ptr<ContainerRuntime>> ConnectRuntime(
     const std::string& shim_id,
     uid_t owner,
     gid_t group,
-    const std::vector<std::string>& missing_capabilities);
+    const std::vector<std::string>& missing_capabilities,
+    GpuFinder find_gpus);
 
 }  // namespace dstack::shim

@@ -1,9 +1,12 @@
+#include <chrono>
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <signal.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "libs/process/signals.h"
 #include "libs/telemetry/log.h"
@@ -14,6 +17,9 @@
 namespace dstack::shim {
 namespace {
 
+// From ourselves: leave, so that the supervisor starts other components.
+constexpr int kRestartSignal = SIGUSR1;
+
 // Unlocks nothing but room: a host with many tasks has a connection for each.
 void RaiseFileLimit() {
   rlimit limit{};
@@ -22,7 +28,7 @@ void RaiseFileLimit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-int RunSupervisor(int argc, char** argv) {
+int RunSupervisor(const Options& options, int argc, char** argv) {
   // By its path, so that people see what runs; a file that was replaced is run in its new form.
   std::error_code error;
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
@@ -30,25 +36,27 @@ int RunSupervisor(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     if (std::string(argv[i]) != "--supervise") child.emplace_back(argv[i]);
   }
-  return Supervise(child);
+  return Supervise({.command = std::move(child),
+                    .home = ShimHome(options.home),
+                    .trial_limit = std::chrono::seconds(options.trial_limit_s)});
 }
 
 int RunShim(const Options& options) {
   // First of all: threads inherit the mask.
-  auto signals = process::SignalWaiter::Create({SIGTERM, SIGINT});
+  auto signals = process::SignalWaiter::Create({SIGTERM, SIGINT, kRestartSignal});
   if (!signals.ok()) {
     telemetry::Error("signals cannot be waited for", {{"status", signals.status()}});
     return 1;
   }
   RaiseFileLimit();
-  const auto app = App::Start(options);
+  const auto app = App::Start(options, [] { ::kill(::getpid(), kRestartSignal); });
   if (!app.ok()) {
     telemetry::Error("the shim cannot start", {{"status", app.status()}});
-    return 1;
+    return absl::IsAlreadyExists(app.status()) ? kExitHomeTaken : 1;
   }
   const auto signal = signals->WaitUntil();
   telemetry::Info("shim stops; its tasks go on", {{"signal", signal.value_or(0)}});
-  return 0;
+  return signal == kRestartSignal ? kExitRestart : 0;
 }
 
 }  // namespace
@@ -62,5 +70,5 @@ int main(int argc, char** argv) {
       !status.ok()) {
     return 1;
   }
-  return options.is_supervisor ? shim::RunSupervisor(argc, argv) : shim::RunShim(options);
+  return options.is_supervisor ? shim::RunSupervisor(options, argc, argv) : shim::RunShim(options);
 }

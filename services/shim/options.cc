@@ -1,5 +1,6 @@
 #include "services/shim/options.h"
 
+#include <chrono>
 #include <filesystem>
 #include <iostream>
 #include <map>
@@ -36,6 +37,34 @@ std::string CheckHome(const std::string& home) {
                      kMaxHomeBytes);
 }
 
+void AddImageOptions(CLI::App& app, Options& options) {
+  app.add_option("--pull-attempts",
+                 options.pull_attempts,
+                 "Tries of a pull that fails in a way that may pass")
+      ->check(CLI::Range(1, 100))
+      ->take_last()
+      ->capture_default_str();
+  app.add_option("--pull-stall-limit",
+                 options.pull_stall_s,
+                 "Seconds after which a pull that brings nothing is given up")
+      ->check(CLI::Range(1, 86'400))
+      ->capture_default_str();
+  app.add_option_function<int>(
+         "--image-max-unused-hours",
+         [&options](int hours) { options.image_policy.max_unused = std::chrono::hours(hours); },
+         "Remove pulled images that no task has used for so long; 0: never (default: 336)")
+      ->check(CLI::Range(0, 1'000'000));
+  app.add_option("--image-min-free-percent",
+                 options.image_policy.min_free_percent,
+                 "Remove the least recently used of them while less of the disk is free; 0: never")
+      ->check(CLI::Range(0, 100))
+      ->capture_default_str();
+  app.add_option("--image-max-bytes",
+                 options.image_policy.max_bytes,
+                 "Remove the least recently used of them above this sum; 0: no limit")
+      ->capture_default_str();
+}
+
 }  // namespace
 
 Options ParseOptions(int argc, char** argv) {
@@ -61,6 +90,13 @@ Options ParseOptions(int argc, char** argv) {
                  "docker, process, or auto: Docker if an engine answers at the first start")
       ->transform(CLI::CheckedTransformer(runtimes));
   app.add_option("--base-image", options.base_image, "Image of tasks that name none");
+  AddImageOptions(app, options);
+  app.add_option("--volumes-dir", options.volumes_dir, "Where disks are mounted for tasks")
+      ->capture_default_str();
+  app.add_option("--device-root",
+                 options.device_root,
+                 "Look for accelerators below this directory in place of / (for tests)")
+      ->check(CLI::ExistingDirectory);
   app.add_option("--log-level", options.log_level, "debug, info, warning, error or off")
       ->check([](const std::string& text) {
         const auto level = telemetry::ParseLevel(text);
@@ -70,6 +106,11 @@ Options ParseOptions(int argc, char** argv) {
   app.add_flag("--supervise",
                options.is_supervisor,
                "Run the shim as a child and start it again when it dies");
+  app.add_option("--trial-limit",
+                 options.trial_limit_s,
+                 "Seconds after which a new shim that does not serve is replaced by the old one")
+      ->check(CLI::Range(1, 3600))
+      ->capture_default_str();
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -1,18 +1,20 @@
 #include "services/shim/supervise.h"
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
+#include <utility>
 
-#include <poll.h>
+#include <fmt/format.h>
 #include <signal.h>
 
 #include "libs/base/clock.h"
+#include "libs/base/file.h"
 #include "libs/base/status.h"
 #include "libs/process/signals.h"
 #include "libs/process/subprocess.h"
 #include "libs/telemetry/log.h"
 #include "services/shim/options.h"
+#include "services/shim/update/release.h"
 
 namespace dstack::shim {
 namespace {
@@ -25,47 +27,145 @@ constexpr std::chrono::seconds kLeaveTime{15};
 // How often the child is looked at; a signal is seen at once.
 constexpr std::chrono::milliseconds kCheck{100};
 
-// Waits for the child or a signal; nothing when it was a signal.
-std::optional<process::Exit> WaitForEither(process::Subprocess* child,
-                                           process::SignalWaiter* signals) {
+// An unreadable file must not keep the host without a shim.
+std::optional<Release> ReadRelease(const ShimHome& home) {
+  auto release = LoadRelease(home);
+  if (release.ok()) return *std::move(release);
+  telemetry::Error("the release file is not used", {{"status", release.status()}});
+  return std::nullopt;
+}
+
+class Supervisor {
+ public:
+  Supervisor(const SuperviseSettings& settings, process::SignalWaiter signals)
+      : settings_(settings), signals_(std::move(signals)) {}
+
+  int Run();
+
+ private:
+  enum class End { kExit, kSignal, kTrialOver };
+
+  absl::StatusOr<process::Subprocess> StartChild();
+  // Waits for the child, a signal, or the end of a trial that is not stood.
+  End Await(process::Subprocess* child, process::Exit* exit);
+  bool IsOnTrial() const;
+  void RollBackTo(const std::string& why) const;
+  // Nothing: start it again.
+  std::optional<int> AfterExit(const process::Exit& exit);
+  static int Leave(process::Subprocess* child);
+
+  const SuperviseSettings& settings_;
+  process::SignalWaiter signals_;
+  bool is_trial_ = false;
+  base::MonotonicTime started_at_{};
+  std::chrono::milliseconds delay_ = kFirstDelay;
+};
+
+absl::StatusOr<process::Subprocess> Supervisor::StartChild() {
+  const auto release = ReadRelease(settings_.home);
+  is_trial_ = release && release->is_on_trial();
+  started_at_ = std::chrono::steady_clock::now();
+  std::vector<std::string> command = settings_.command;
+  if (release) command = CommandFor(command, settings_.home, release->current);
+  std::vector<std::string> env = process::CurrentEnvironment();
+  env.push_back(fmt::format("{}=1", kSupervisedVariable));
+  return process::Subprocess::Start(command,
+                                    {.env = env,
+                                     .stdout_mode = process::Output::kInherit,
+                                     .stderr_mode = process::Output::kInherit});
+}
+
+bool Supervisor::IsOnTrial() const {
+  const auto release = ReadRelease(settings_.home);
+  return release && release->is_on_trial();
+}
+
+Supervisor::End Supervisor::Await(process::Subprocess* child, process::Exit* exit) {
   while (true) {
-    if (const auto exit = child->Poll()) return exit;
-    if (signals->WaitUntil(base::DeadlineIn(kCheck))) return std::nullopt;
+    if (const auto ended = child->Poll()) {
+      *exit = *ended;
+      return End::kExit;
+    }
+    if (signals_.WaitUntil(base::DeadlineIn(kCheck))) return End::kSignal;
+    if (!is_trial_ || std::chrono::steady_clock::now() < started_at_ + settings_.trial_limit) {
+      continue;
+    }
+    is_trial_ = IsOnTrial();
+    if (is_trial_) return End::kTrialOver;
   }
 }
 
-int Leave(process::Subprocess* child) {
+void Supervisor::RollBackTo(const std::string& why) const {
+  const auto release = ReadRelease(settings_.home);
+  if (!release || !release->is_on_trial()) return;
+  const absl::Status saved =
+      SaveRelease(settings_.home, RollBack(*release, "the new shim " + why));
+  telemetry::Error("the new shim did not stand its trial; going back to the previous one",
+                   {{"why", why}, {"status", saved}});
+}
+
+int Supervisor::Leave(process::Subprocess* child) {
   // Only the shim: what it started is to live on, and it ends its own helpers.
   static_cast<void>(child->Kill(SIGTERM).ok());
   const auto exit = child->WaitUntil(base::DeadlineIn(kLeaveTime));
   return exit.ok() ? exit->ShellStatus() : 1;
 }
 
+std::optional<int> Supervisor::AfterExit(const process::Exit& exit) {
+  if (exit.code == kExitRestart) {
+    delay_ = kFirstDelay;
+    return std::nullopt;
+  }
+  // While another shim still holds the home, the one on trial has not had its chance.
+  if (is_trial_ && exit.code != kExitHomeTaken && IsOnTrial()) {
+    RollBackTo(exit.ToString());
+    delay_ = kFirstDelay;
+    return std::nullopt;
+  }
+  if (exit.ok() || exit.code == kExitUsage) return exit.ShellStatus();
+  if (std::chrono::steady_clock::now() - started_at_ > kHealthyLife) delay_ = kFirstDelay;
+  telemetry::Error("the shim died and is started again", {{"exit", exit.ToString()}});
+  if (signals_.WaitUntil(base::DeadlineIn(delay_))) return 0;
+  delay_ = std::min(delay_ * 2, kLastDelay);
+  return std::nullopt;
+}
+
+int Supervisor::Run() {
+  while (true) {
+    auto child = StartChild();
+    if (!child.ok() && is_trial_) {
+      RollBackTo(fmt::format("cannot be started: {}", base::Message(child.status())));
+      continue;
+    }
+    if (!child.ok()) {
+      telemetry::Error("the shim cannot be started", {{"status", child.status()}});
+      return 1;
+    }
+    process::Exit exit;
+    switch (Await(&*child, &exit)) {
+      case End::kSignal:
+        return Leave(&*child);
+      case End::kTrialOver:
+        static_cast<void>(child->Kill(SIGKILL).ok());
+        static_cast<void>(child->WaitUntil(base::DeadlineIn(kLeaveTime)).ok());
+        RollBackTo(fmt::format("did not serve within {} s", settings_.trial_limit.count()));
+        break;
+      case End::kExit:
+        if (const auto status = AfterExit(exit)) return *status;
+        break;
+    }
+  }
+}
+
 }  // namespace
 
-int Supervise(const std::vector<std::string>& argv) {
+int Supervise(const SuperviseSettings& settings) {
   auto signals = process::SignalWaiter::Create({SIGTERM, SIGINT});
   if (!signals.ok()) {
     telemetry::Error("signals cannot be waited for", {{"status", signals.status()}});
     return 1;
   }
-  std::chrono::milliseconds delay = kFirstDelay;
-  while (true) {
-    const auto start = std::chrono::steady_clock::now();
-    auto child = process::Subprocess::Start(
-        argv, {.stdout_mode = process::Output::kInherit, .stderr_mode = process::Output::kInherit});
-    if (!child.ok()) {
-      telemetry::Error("the shim cannot be started", {{"status", child.status()}});
-      return 1;
-    }
-    const auto exit = WaitForEither(&*child, &*signals);
-    if (!exit) return Leave(&*child);
-    if (exit->ok() || exit->code == kExitUsage) return exit->ShellStatus();
-    if (std::chrono::steady_clock::now() - start > kHealthyLife) delay = kFirstDelay;
-    telemetry::Error("the shim died and is started again", {{"exit", exit->ToString()}});
-    if (signals->WaitUntil(base::DeadlineIn(delay))) return 0;
-    delay = std::min(delay * 2, kLastDelay);
-  }
+  return Supervisor(settings, *std::move(signals)).Run();
 }
 
 }  // namespace dstack::shim

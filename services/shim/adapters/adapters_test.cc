@@ -11,7 +11,6 @@
 #include "libs/testing/await.h"
 #include "services/shim/adapters/docker_runtime.h"
 #include "services/shim/adapters/exit_watcher.h"
-#include "services/shim/adapters/nvidia_probe.h"
 #include "services/shim/adapters/process_identity.h"
 #include "services/shim/adapters/supervisor_command.h"
 #include "services/shim/adapters/task_cgroup.h"
@@ -64,7 +63,7 @@ TEST_CASE("the supervisor's command line") {
 TEST_CASE("a bridge container publishes sshd only; a host container nothing") {
   LaunchSpec launch = MakeLaunch();
   const auto bridge = MakeContainerConfig(launch, "i:1", kSettings, true);
-  CHECK(bridge.published_ports == std::vector<std::uint16_t>{10022});
+  CHECK(bridge.published_ports == std::vector<docker::PublishedPort>{{10022, 0}});
   CHECK(bridge.network_mode == "bridge");
   CHECK(bridge.user == "0:0");
   CHECK(bridge.labels.at("ai.dstack.shim.task-id") == launch.task.task_id());
@@ -90,11 +89,25 @@ TEST_CASE("no secret of a task is part of its container") {
   CHECK(body.find("sEcReT") == std::string::npos);
 }
 
-TEST_CASE("S19, S20: the device request") {
+DockerRuntimeSettings SettingsWithGpus(common::v1::GpuVendor vendor) {
+  DockerRuntimeSettings settings = kSettings;
+  settings.find_gpus = [vendor](const std::vector<std::string>& ids) {
+    std::vector<common::v1::Gpu> gpus;
+    for (const std::string& id : ids) {
+      gpus.emplace_back().set_resource_id(id);
+      gpus.back().set_vendor(vendor);
+    }
+    return gpus;
+  };
+  return settings;
+}
+
+TEST_CASE("the accelerators that a task holds reach its container") {
   LaunchSpec launch = MakeLaunch();
-  CHECK_FALSE(MakeContainerConfig(launch, "i:1", kSettings, true).gpus.has_value());
+  const auto nvidia = SettingsWithGpus(common::v1::GPU_VENDOR_NVIDIA);
+  CHECK_FALSE(MakeContainerConfig(launch, "i:1", nvidia, true).gpus.has_value());
   launch.gpu_ids = {"GPU-1", "GPU-2"};
-  const auto with = MakeContainerConfig(launch, "i:1", kSettings, true);
+  const auto with = MakeContainerConfig(launch, "i:1", nvidia, true);
   REQUIRE(with.gpus.has_value());
   CHECK(with.gpus->ids == launch.gpu_ids);
   const auto has_display = [](const docker::ContainerConfig& config) {
@@ -102,25 +115,51 @@ TEST_CASE("S19, S20: the device request") {
                config.gpus->capabilities.begin(), config.gpus->capabilities.end(), "display") == 1;
   };
   CHECK(has_display(with));
-  CHECK_FALSE(has_display(MakeContainerConfig(launch, "i:1", kSettings, false)));
+  CHECK_FALSE(has_display(MakeContainerConfig(launch, "i:1", nvidia, false)));
   CHECK(with.env.empty());
+
+  launch.gpu_ids = {"/dev/dri/renderD128"};
+  const auto amd =
+      MakeContainerConfig(launch, "i:1", SettingsWithGpus(common::v1::GPU_VENDOR_AMD), true);
+  CHECK_FALSE(amd.gpus.has_value());
+  REQUIRE(amd.devices.size() == 2);
+  CHECK(amd.devices[1].path_on_host == "/dev/dri/renderD128");
+  CHECK(amd.ipc_mode == "host");
+  CHECK(amd.security_options == Words{"seccomp=unconfined"});
+  CHECK(amd.added_capabilities == Words{"SYS_PTRACE"});
+
+  // Named device files take the place of all that.
+  launch.task.add_devices()->set_path_on_host("/dev/nvidia0");
+  const auto named =
+      MakeContainerConfig(launch, "i:1", SettingsWithGpus(common::v1::GPU_VENDOR_NVIDIA), true);
+  CHECK_FALSE(named.gpus.has_value());
+  REQUIRE(named.devices.size() == 1);
+  CHECK(named.devices[0].path_in_container == "/dev/nvidia0");
 }
 
-TEST_CASE("nvidia-smi's rows") {
-  const auto gpus = ParseNvidiaSmi(
-      "NVIDIA A100-SXM4-40GB, 40960, GPU-aa, 535.54.03, 00000000:00:04.0\n"
-      "Tesla T4, [N/A], GPU-bb, [N/A], 00000000:00:05.0\n"
-      "broken row\n"
-      "NVIDIA L4, 23034, GPU-cc, 1, 2\n");
-  REQUIRE(gpus.size() == 2);
-  CHECK(gpus[0].name() == "A100-SXM4-40GB");
-  CHECK(gpus[0].resource_id() == "GPU-aa");
-  CHECK(gpus[0].memory_bytes() == 40960ULL << 20);
-  CHECK(gpus[0].driver_version() == "535.54.03");
-  CHECK(gpus[1].name() == "T4");
-  CHECK(gpus[1].memory_bytes() == 0);
-  CHECK(gpus[1].driver_version().empty());
-  CHECK(ParseNvidiaSmi("").empty());
+TEST_CASE("what a task asks for beside accelerators reaches its container") {
+  LaunchSpec launch = MakeLaunch();
+  v1::TaskSpec& task = launch.task;
+  task.add_capabilities("CAP_SYS_PTRACE");
+  task.add_capabilities("NET_ADMIN");
+  task.add_published_ports()->set_container_port(80);
+  task.mutable_published_ports(0)->set_host_port(8080);
+  (*task.mutable_env())["A"] = "b";
+  (*task.mutable_labels())["team"] = "x";
+  task.set_needs_docker(true);
+  DockerRuntimeSettings settings = kSettings;
+  settings.env = {"http_proxy=http://proxy"};
+  settings.device_files.has_infiniband = true;
+  const auto config = MakeContainerConfig(launch, "i:1", settings, true);
+  CHECK(config.added_capabilities == Words{"SYS_PTRACE", "NET_ADMIN"});
+  CHECK(config.published_ports == std::vector<docker::PublishedPort>{{10022, 0}, {80, 8080}});
+  CHECK(config.env == Words{"http_proxy=http://proxy", "A=b"});
+  CHECK(config.labels.at("team") == "x");
+  CHECK(config.is_privileged);
+  CHECK(config.anonymous_volumes == Words{"/var/lib/docker"});
+  CHECK(config.has_unlimited_memlock);
+  REQUIRE(config.devices.size() == 1);
+  CHECK(config.devices[0].path_on_host == "/dev/infiniband");
 }
 
 TEST_CASE("control groups of version 1, 2 and both") {

@@ -2,17 +2,23 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include <absl/strings/strip.h>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <stdlib.h>
 
+#include "libs/base/file.h"
 #include "libs/base/macros.h"
 #include "libs/base/status.h"
 #include "libs/docker/images.h"
+#include "libs/docker/pull_error.h"
 #include "libs/telemetry/log.h"
+#include "services/shim/adapters/docker_describe.h"
 #include "services/shim/adapters/supervisor_command.h"
+#include "services/shim/domain/task_spec.h"
 
 namespace dstack::shim {
 namespace {
@@ -45,15 +51,78 @@ std::vector<docker::Mount> MountsOf(const LaunchSpec& launch,
   return mounts;
 }
 
-docker::GpuRequest GpusOf(const std::vector<std::string>& ids, bool with_display) {
-  docker::GpuRequest request{
-      .ids = ids, .capabilities = {"gpu", "utility", "compute", "graphics", "video", "compat32"}};
-  if (with_display) request.capabilities.emplace_back("display");
-  return request;
+std::vector<DeviceMapping> ExplicitDevices(const v1::TaskSpec& task) {
+  std::vector<DeviceMapping> devices;
+  for (const v1::DeviceMapping& device : task.devices()) {
+    const std::string& inside = device.path_in_container();
+    devices.push_back({device.path_on_host(), inside.empty() ? device.path_on_host() : inside});
+  }
+  return devices;
+}
+
+DeviceSettings DevicesOf(const LaunchSpec& launch,
+                         const DockerRuntimeSettings& settings,
+                         bool with_display) {
+  if (launch.task.devices_size() > 0) {
+    return ExplicitSettings(ExplicitDevices(launch.task), settings.device_files);
+  }
+  const auto gpus =
+      settings.find_gpus ? settings.find_gpus(launch.gpu_ids) : std::vector<common::v1::Gpu>();
+  return SettingsOf(gpus, settings.device_files, with_display);
+}
+
+// What the held accelerators need, beside what the task itself asks for.
+void ApplyDevices(const DeviceSettings& devices, docker::ContainerConfig* config) {
+  if (!devices.nvidia_ids.empty()) {
+    config->gpus = docker::GpuRequest{.ids = devices.nvidia_ids,
+                                      .capabilities = devices.nvidia_capabilities};
+  }
+  for (const DeviceMapping& device : devices.devices) {
+    config->devices.push_back({device.path_on_host, device.path_in_container});
+  }
+  for (const DeviceBind& bind : devices.binds) {
+    config->mounts.push_back({bind.source, bind.target, false});
+  }
+  for (const std::string& capability : devices.added_capabilities) {
+    config->added_capabilities.push_back(capability);
+  }
+  config->security_options = devices.security_options;
+  config->runtime = devices.runtime;
+  config->ipc_mode = devices.ipc_mode;
+  config->env.insert(config->env.end(), devices.env.begin(), devices.env.end());
+  config->is_privileged = config->is_privileged || devices.is_privileged;
+  config->has_unlimited_memlock = devices.has_unlimited_memlock;
+}
+
+std::vector<std::string> EnvOf(const v1::TaskSpec& task, const DockerRuntimeSettings& settings) {
+  std::vector<std::string> env = settings.env;
+  for (const auto& [name, value] : task.env()) env.push_back(fmt::format("{}={}", name, value));
+  return env;
+}
+
+std::map<std::string, std::string> LabelsOf(const v1::TaskSpec& task,
+                                            const DockerRuntimeSettings& settings) {
+  std::map<std::string, std::string> labels(task.labels().begin(), task.labels().end());
+  labels[kTaskLabel] = "true";
+  labels[kTaskIdLabel] = task.task_id();
+  labels[kShimIdLabel] = settings.shim_id;
+  return labels;
+}
+
+std::vector<docker::PublishedPort> PortsOf(const v1::TaskSpec& task,
+                                           const DockerRuntimeSettings& settings) {
+  std::vector<docker::PublishedPort> ports;
+  if (task.network_mode() != v1::NETWORK_MODE_BRIDGE) return ports;
+  if (!settings.ssh_bundle_dir.empty()) ports.push_back({kContainerSshPort, 0});
+  for (const v1::PortMapping& port : task.published_ports()) {
+    ports.push_back({static_cast<std::uint16_t>(port.container_port()),
+                     static_cast<std::uint16_t>(port.host_port())});
+  }
+  return ports;
 }
 
 ContainerStatus ToStatus(const docker::ContainerInfo& info) {
-  ContainerStatus status{.id = info.id, .name = info.name};
+  ContainerStatus status{.id = info.id, .name = info.name, .pid = info.pid};
   if (const auto it = info.labels.find(kTaskIdLabel); it != info.labels.end()) {
     status.task_id = it->second;
   }
@@ -76,13 +145,20 @@ ContainerStatus ToStatus(const docker::ContainerInfo& info) {
   return status;
 }
 
-v1::PullProgress ToProto(const docker::PullTotals& totals) {
-  v1::PullProgress progress;
-  progress.set_downloaded_bytes(totals.downloaded_bytes);
-  progress.set_extracted_bytes(totals.extracted_bytes);
-  progress.set_total_bytes(totals.total_bytes);
-  progress.set_is_total_final(totals.is_total_final);
-  return progress;
+absl::StatusOr<std::optional<docker::RegistryCredentials>> CredentialsOf(
+    const v1::TaskSpec& task, const std::string& image) {
+  if (!task.has_registry_auth()) return std::nullopt;
+  const v1::RegistryAuth& auth = task.registry_auth();
+  if (!auth.docker_config().empty()) {
+    const auto found = docker::CredentialsFromDockerConfig(auth.docker_config(), image);
+    return found.ok() ? found
+                      : base::InvalidField("registry_auth.docker_config",
+                                           base::Message(found.status()));
+  }
+  if (auth.username().empty() && auth.identity_token().empty()) return std::nullopt;
+  return docker::RegistryCredentials{.username = auth.username(),
+                                     .password = auth.password(),
+                                     .identity_token = auth.identity_token()};
 }
 
 ImageConfig ToConfig(docker::ImageConfig image) {
@@ -101,10 +177,6 @@ absl::Status ClassifyStartError(const absl::Status& status) {
     }
   }
   return status;
-}
-
-bool MentionsModeset(const absl::Status& status) {
-  return base::Message(status).find("/dev/nvidia-modeset") != std::string_view::npos;
 }
 
 }  // namespace
@@ -127,33 +199,35 @@ docker::ContainerConfig MakeContainerConfig(const LaunchSpec& launch,
   docker::ContainerConfig config{
       .image = image,
       .entrypoint = SupervisorCommand(place, task),
-      .env = settings.env,
+      .env = EnvOf(task, settings),
       // The image's own user is for the job; the runner reads it from the image's configuration.
       .user = task.container_user().empty() ? "0:0" : task.container_user(),
-      .labels = {{kTaskLabel, "true"},
-                 {kTaskIdLabel, task.task_id()},
-                 {kShimIdLabel, settings.shim_id}},
+      .labels = LabelsOf(task, settings),
       .mounts = MountsOf(launch, settings),
       .network_mode = is_bridge ? "bridge" : "host",
+      .published_ports = PortsOf(task, settings),
       .nano_cpus = task.cpu_milli() * kNanoCpusPerMilli,
       .memory_bytes = task.memory_bytes(),
       .shm_bytes = task.shm_size_bytes(),
-      .is_privileged = task.is_privileged(),
+      .is_privileged = task.is_privileged() || task.needs_docker(),
       .stop_signal = "SIGTERM",
   };
-  if (is_bridge && !settings.ssh_bundle_dir.empty()) config.published_ports = {kContainerSshPort};
-  if (!launch.gpu_ids.empty()) config.gpus = GpusOf(launch.gpu_ids, with_display);
-  if (!settings.infiniband_dir.empty()) {
-    config.devices.push_back({settings.infiniband_dir, settings.infiniband_dir});
-    config.has_unlimited_memlock = true;
+  for (const std::string& capability : task.capabilities()) {
+    config.added_capabilities.emplace_back(BareCapability(capability));
   }
+  // The engine inside cannot stack its layers on those of the container's own file system.
+  if (task.needs_docker()) config.anonymous_volumes.emplace_back("/var/lib/docker");
+  ApplyDevices(DevicesOf(launch, settings, with_display), &config);
   return config;
 }
 
 DockerRuntime::DockerRuntime(docker::Client client,
                              docker::EngineInfo info,
                              DockerRuntimeSettings settings)
-    : client_(std::move(client)), info_(std::move(info)), settings_(std::move(settings)) {}
+    : client_(std::move(client)),
+      info_(std::move(info)),
+      settings_(std::move(settings)),
+      images_(client_, settings_.images, clock_, random_) {}
 
 RuntimeFacts DockerRuntime::facts() const {
   return {.kind = v1::CONTAINER_RUNTIME_DOCKER,
@@ -162,7 +236,8 @@ RuntimeFacts DockerRuntime::facts() const {
           .cgroup_version = info_.cgroup_version == "2" ? 2U : 1U,
           .has_images = true,
           .has_privileged = settings_.has_privileged,
-          .has_mounts = true};
+          .has_mounts = true,
+          .oci_runtimes = info_.runtimes};
 }
 
 std::string DockerRuntime::ImageOf(const v1::TaskSpec& task) const {
@@ -174,8 +249,15 @@ absl::StatusOr<ImageConfig> DockerRuntime::PrepareImage(
     const std::function<void(const v1::PullProgress&)>& on_progress,
     const std::stop_token& stop) {
   const std::string image = ImageOf(task);
+  images_.Hold(task.task_id(), image);
   auto present = docker::InspectImage(client_, image, stop);
-  if (present.ok() && !docker::IsMovingTag(image)) return ToConfig(*std::move(present));
+  if (present.ok() && !docker::IsMovingTag(image)) {
+    images_.Touch(image, *present);
+    return ToConfig(*std::move(present));
+  }
+  if (absl::IsInvalidArgument(present.status())) {
+    return base::Annotate(docker::PullError(base::Message(present.status())), "{}", image);
+  }
   if (!present.ok() && !absl::IsNotFound(present.status())) {
     return base::Annotate(present.status(), "{}", image);
   }
@@ -188,15 +270,8 @@ absl::StatusOr<ImageConfig> DockerRuntime::PullOrFallBack(
     bool is_present,
     const std::function<void(const v1::PullProgress&)>& on_progress,
     const std::stop_token& stop) {
-  docker::PullOptions options{.reference = image};
-  if (task.has_registry_auth()) {
-    options.credentials = docker::RegistryCredentials{task.registry_auth().username(),
-                                                      task.registry_auth().password()};
-  }
-  options.on_progress = [&](const docker::PullTracker& tracker) {
-    if (const auto totals = tracker.totals()) on_progress(ToProto(*totals));
-  };
-  const absl::Status pulled = docker::PullImage(client_, options, stop);
+  ASSIGN_OR_RETURN(const auto credentials, CredentialsOf(task, image));
+  const absl::Status pulled = images_.Pull(image, credentials, ObserverOf(task, on_progress), stop);
   // Only where nobody was asked for a permission: an image that needs credentials is not given to
   // those whose credentials were refused.
   const bool may_use_present =
@@ -209,6 +284,22 @@ absl::StatusOr<ImageConfig> DockerRuntime::PullOrFallBack(
   auto config = docker::InspectImage(client_, image, stop);
   if (!config.ok()) return base::Annotate(config.status(), "{}", image);
   return ToConfig(*std::move(config));
+}
+
+PullObserver DockerRuntime::ObserverOf(
+    const v1::TaskSpec& task,
+    const std::function<void(const v1::PullProgress&)>& on_progress) const {
+  PullObserver observer{.on_progress = on_progress};
+  if (!settings_.pull_log_path) return observer;
+  // For people: that it cannot be written is no reason to fail.
+  const auto file = std::make_shared<base::UniqueFd>(
+      ::open(settings_.pull_log_path(task.task_id()).c_str(),
+             O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+             0600));
+  observer.on_lines = [file](const std::string& lines) {
+    if (*file && !base::WriteAll(file->get(), lines).ok()) file->reset();
+  };
+  return observer;
 }
 
 absl::StatusOr<ContainerStatus> DockerRuntime::Create(const LaunchSpec& launch) {
@@ -241,7 +332,7 @@ absl::StatusOr<ContainerStatus> DockerRuntime::TakeExisting(const LaunchSpec& la
 absl::StatusOr<ContainerStatus> DockerRuntime::Start(const std::string& task_id) {
   ASSIGN_OR_RETURN(std::string id, FindId(task_id));
   absl::Status started = docker::StartContainer(client_, id, {});
-  if (MentionsModeset(started)) {
+  if (!started.ok() && MayRetryWithoutDisplay(task_id, started)) {
     RETURN_IF_ERROR(RecreateWithoutDisplay(task_id));
     ASSIGN_OR_RETURN(id, FindId(task_id));
     started = docker::StartContainer(client_, id, {});
@@ -252,6 +343,15 @@ absl::StatusOr<ContainerStatus> DockerRuntime::Start(const std::string& task_id)
     launches_.erase(task_id);
   }
   return Inspect(task_id);
+}
+
+bool DockerRuntime::MayRetryWithoutDisplay(const std::string& task_id,
+                                           const absl::Status& status) {
+  base::MutexLock lock(mutex_);
+  const auto it = launches_.find(task_id);
+  if (it == launches_.end()) return false;
+  return ShouldRetryWithoutDisplay(DevicesOf(it->second, settings_, /*with_display=*/true),
+                                   std::string(base::Message(status)));
 }
 
 // The capability "display" needs /dev/nvidia-modeset, which hosts without a display driver lack.
@@ -305,6 +405,7 @@ absl::Status DockerRuntime::Remove(const std::string& task_id) {
   ASSIGN_OR_RETURN(const auto ids, FindIds(task_id));
   for (const std::string& id : ids) RETURN_IF_ERROR(docker::RemoveContainer(client_, id, {}));
   Forget(task_id);
+  images_.LetGo(task_id);
   return absl::OkStatus();
 }
 
@@ -347,6 +448,13 @@ absl::StatusOr<std::string> DockerRuntime::FindId(const std::string& task_id) {
   if (ids.empty()) return absl::NotFoundError("no container of task " + task_id);
   Remember(task_id, ids.front());
   return ids.front();
+}
+
+absl::StatusOr<std::string> DockerRuntime::Describe(const std::string& task_id) {
+  ASSIGN_OR_RETURN(const std::string id, FindId(task_id));
+  ASSIGN_OR_RETURN(const docker::HttpResponse response,
+                   client_.Call({.path = fmt::format("/containers/{}/json", id)}, {}));
+  return DescribeContainer(response.body);
 }
 
 void DockerRuntime::Remember(const std::string& task_id, const std::string& container_id) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -7,9 +8,13 @@
 
 #include <sys/types.h>
 
+#include "libs/base/clock.h"
 #include "libs/base/mutex.h"
+#include "libs/base/random.h"
 #include "libs/docker/client.h"
 #include "libs/docker/containers.h"
+#include "services/shim/adapters/image_store.h"
+#include "services/shim/domain/device_settings.h"
 #include "services/shim/ports/container_runtime.h"
 
 namespace dstack::shim {
@@ -25,8 +30,14 @@ struct DockerRuntimeSettings {
   // NAME=value, handed to every container; the runner adds the job's own.
   std::vector<std::string> env;
   bool has_privileged = true;
-  // Mapped into every container when not empty ("/dev/infiniband"); lifts the memlock limit too.
-  std::string infiniband_dir;
+  // Where the engine's words about the pull of a task's image go; absent: nowhere.
+  std::function<std::string(const std::string& task_id)> pull_log_path;
+  ImageStoreSettings images;
+  // Files of the host that containers get, or need for their accelerators.
+  DeviceFiles device_files;
+  // What is known about accelerators with these ids (Gpu.resource_id); absent: there are none.
+  // Called from any thread.
+  std::function<std::vector<common::v1::Gpu>(const std::vector<std::string>&)> find_gpus;
 };
 
 // The names under which containers are found again.
@@ -53,7 +64,10 @@ class DockerRuntime final : public ContainerRuntime {
   absl::Status Signal(const std::string& task_id, int signal) override;
   absl::Status Remove(const std::string& task_id) override;
   absl::StatusOr<std::vector<ContainerStatus>> List() override;
+  absl::StatusOr<std::string> Describe(const std::string& task_id) override;
   std::string OutputTail(const std::string& task_id) override;
+  // Removes images by the policy.
+  void Tidy() override { images_.CleanUp(); }
 
  private:
   std::string ImageOf(const v1::TaskSpec& task) const;
@@ -62,7 +76,10 @@ class DockerRuntime final : public ContainerRuntime {
                                              bool is_present,
                                              const std::function<void(const v1::PullProgress&)>&,
                                              const std::stop_token& stop);
+  PullObserver ObserverOf(const v1::TaskSpec& task,
+                          const std::function<void(const v1::PullProgress&)>& on_progress) const;
   absl::StatusOr<ContainerStatus> TakeExisting(const LaunchSpec& launch);
+  bool MayRetryWithoutDisplay(const std::string& task_id, const absl::Status& status);
   absl::Status RecreateWithoutDisplay(const std::string& task_id);
   // Engine's ids of the task's containers; more than one only after somebody made one by hand.
   absl::StatusOr<std::vector<std::string>> FindIds(const std::string& task_id);
@@ -73,6 +90,9 @@ class DockerRuntime final : public ContainerRuntime {
   const docker::Client client_;
   const docker::EngineInfo info_;
   const DockerRuntimeSettings settings_;
+  const base::RealClock clock_;
+  base::SeededRandom random_;
+  ImageStore images_;
 
   base::Mutex mutex_;
   std::map<std::string, std::string> ids_ GUARDED_BY(mutex_);

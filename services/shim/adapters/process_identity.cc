@@ -1,7 +1,9 @@
 #include "services/shim/adapters/process_identity.h"
 
 #include <chrono>
+#include <functional>
 #include <memory>
+#include <string_view>
 #include <thread>
 
 #include <absl/strings/numbers.h>
@@ -53,6 +55,21 @@ std::optional<Stat> ReadStat(pid_t pid) {
 
 bool HasEnded(char state) { return state == 'Z' || state == 'X'; }
 
+// All entries of all processes, those of one process in a row.
+void ForEachEnvEntry(const std::function<void(pid_t, std::string_view)>& visit) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> proc(::opendir("/proc"), ::closedir);
+  if (!proc) return;
+  while (const dirent* item = ::readdir(proc.get())) {  // NOLINT(concurrency-mt-unsafe)
+    pid_t pid = 0;
+    if (!absl::SimpleAtoi(item->d_name, &pid)) continue;
+    const auto environ = base::ReadFile(fmt::format("/proc/{}/environ", pid), kMaxEnvironBytes);
+    if (!environ.ok()) continue;
+    for (const absl::string_view entry : absl::StrSplit(*environ, '\0')) {
+      visit(pid, base::ToStd(entry));
+    }
+  }
+}
+
 }  // namespace
 
 std::optional<ProcessIdentity> IdentifyProcess(pid_t pid) {
@@ -75,21 +92,18 @@ base::UniqueFd OpenPidFd(const ProcessIdentity& identity) {
 
 std::vector<pid_t> ProcessesWithEnv(const std::string& entry) {
   std::vector<pid_t> pids;
-  const std::unique_ptr<DIR, int (*)(DIR*)> proc(::opendir("/proc"), ::closedir);
-  if (!proc) return pids;
-  while (const dirent* item = ::readdir(proc.get())) {  // NOLINT(concurrency-mt-unsafe)
-    pid_t pid = 0;
-    if (!absl::SimpleAtoi(item->d_name, &pid)) continue;
-    const auto environ = base::ReadFile(fmt::format("/proc/{}/environ", pid), kMaxEnvironBytes);
-    if (!environ.ok()) continue;
-    for (const absl::string_view value : absl::StrSplit(*environ, '\0')) {
-      if (base::ToStd(value) == entry) {
-        pids.push_back(pid);
-        break;
-      }
-    }
-  }
+  ForEachEnvEntry([&](pid_t pid, std::string_view value) {
+    if (value == entry && (pids.empty() || pids.back() != pid)) pids.push_back(pid);
+  });
   return pids;
+}
+
+std::set<std::string> EnvSuffixes(const std::string& prefix) {
+  std::set<std::string> suffixes;
+  ForEachEnvEntry([&](pid_t, std::string_view value) {
+    if (value.starts_with(prefix)) suffixes.emplace(value.substr(prefix.size()));
+  });
+  return suffixes;
 }
 
 void KillProcessTree(const ProcessIdentity& identity) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,9 @@ base::UniqueFd OpenPidFd(const ProcessIdentity& identity);
 
 // Pids of all processes whose environment has the entry "NAME=value", as it was at their exec.
 std::vector<pid_t> ProcessesWithEnv(const std::string& entry);
+
+// What follows "<prefix>" in the environment entries of all processes that begin with it; each once.
+std::set<std::string> EnvSuffixes(const std::string& prefix);
 
 // Sends SIGKILL to the process and to all that descend from it, the descendants first and while the
 // process is held by SIGSTOP, so that none escapes by being orphaned. Returns when they have ended,

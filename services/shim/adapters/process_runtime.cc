@@ -29,6 +29,7 @@
 #include "services/shim/adapters/supervisor_command.h"
 #include "services/shim/adapters/task_cgroup.h"
 #include "services/shim/adapters/user_home.h"
+#include "services/shim/domain/device_settings.h"
 
 namespace dstack::shim {
 namespace {
@@ -46,7 +47,9 @@ std::string Getenv(const char* name, const std::string& fallback) {
 }
 
 // What a job gets from the host, and nothing else: no secret of the shim's own environment.
-std::vector<std::string> MinimalEnv(const LaunchSpec& launch, const std::string& mark) {
+std::vector<std::string> MinimalEnv(const LaunchSpec& launch,
+                                    const ProcessRuntimeSettings& settings,
+                                    const std::string& mark) {
   std::vector<std::string> env = {
       "PATH=" + Getenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
       "HOME=" +
@@ -55,10 +58,9 @@ std::vector<std::string> MinimalEnv(const LaunchSpec& launch, const std::string&
       "TERM=xterm-256color",
       mark,
   };
-  if (launch.task.gpu_count() != 0) {
-    // An empty value hides all.
-    env.push_back("CUDA_VISIBLE_DEVICES=" + absl::StrJoin(launch.gpu_ids, ","));
-  }
+  std::vector<common::v1::Gpu> gpus;
+  if (settings.find_gpus && !launch.gpu_ids.empty()) gpus = settings.find_gpus(launch.gpu_ids);
+  for (std::string& variable : VisibleDevicesEnv(gpus)) env.push_back(std::move(variable));
   return env;
 }
 
@@ -155,7 +157,7 @@ absl::StatusOr<ContainerStatus> ProcessRuntime::Create(const LaunchSpec& launch)
                               .log_level = settings_.runner_log_level};
   const ProcessFile file{.name = launch.container_name,
                          .command = SupervisorCommand(place, launch.task),
-                         .env = MinimalEnv(launch, Mark(task_id)),
+                         .env = MinimalEnv(launch, settings_, Mark(task_id)),
                          .memory_bytes = launch.task.memory_bytes(),
                          .cpu_milli = launch.task.cpu_milli()};
   RETURN_IF_ERROR(Save(task_id, file));
@@ -222,6 +224,7 @@ ContainerStatus ProcessRuntime::ToStatus(const std::string& task_id, const Proce
   }
   status.id = fmt::format("{}", process->pid);
   status.state = IsAlive(*process) ? ContainerState::kRunning : ContainerState::kExited;
+  if (status.state == ContainerState::kRunning) status.pid = process->pid;
   if (status.state == ContainerState::kExited) status.exit_status = ExitStatus(task_id, *process);
   return status;
 }
@@ -276,6 +279,7 @@ void ProcessRuntime::KillAll(const std::string& task_id, const ProcessFile& file
   if (process) KillProcessTree(*process);
   // What was orphaned by a supervisor that died before: found by its control group or by its mark.
   const TaskCgroup cgroup(CgroupName(task_id));
+  cgroup.Kill();
   const auto deadline = base::DeadlineIn(kKillTimeout);
   while (std::chrono::steady_clock::now() < deadline) {
     std::vector<pid_t> left = cgroup.Processes();
@@ -317,7 +321,28 @@ absl::StatusOr<std::vector<ContainerStatus>> ProcessRuntime::List() {
     const auto file = Load(task_id);
     if (file.ok()) all.push_back(ToStatus(task_id, *file));
   }
+  // Processes of tasks whose directories are gone or damaged.
+  for (const std::string& task_id : EnvSuffixes(Mark(""))) {
+    const bool is_known = std::any_of(all.begin(), all.end(), [&](const ContainerStatus& status) {
+      return status.task_id == task_id;
+    });
+    if (!is_known) all.push_back({.task_id = task_id, .state = ContainerState::kRunning});
+  }
   return all;
+}
+
+absl::StatusOr<std::string> ProcessRuntime::Describe(const std::string& task_id) {
+  ASSIGN_OR_RETURN(const ProcessFile file, Load(task_id));
+  const ContainerStatus status = ToStatus(task_id, file);
+  json object = {{"name", file.name},
+                 {"command", file.command},
+                 {"memory_bytes", file.memory_bytes},
+                 {"cpu_milli", file.cpu_milli},
+                 {"is_starting", file.is_starting},
+                 {"is_running", status.state == ContainerState::kRunning},
+                 {"cgroup_processes", TaskCgroup(CgroupName(task_id)).Processes()}};
+  if (file.process) object["pid"] = file.process->pid;
+  return object.dump(2, ' ', false, json::error_handler_t::replace);
 }
 
 std::string ProcessRuntime::OutputTail(const std::string& task_id) {

@@ -23,6 +23,8 @@ struct ProcessRuntimeSettings {
   uid_t owner = 0;             // of the runners' sockets
   gid_t group = 0;
   std::string runner_log_level;
+  // What is known about accelerators with these ids; empty: nothing.
+  std::function<std::vector<common::v1::Gpu>(const std::vector<std::string>&)> find_gpus;
 };
 
 // Tasks as process trees of this host, for hosts without an engine. The supervisor runs in a
@@ -44,6 +46,7 @@ class ProcessRuntime final : public ContainerRuntime {
   absl::Status Signal(const std::string& task_id, int signal) override;
   absl::Status Remove(const std::string& task_id) override;
   absl::StatusOr<std::vector<ContainerStatus>> List() override;
+  absl::StatusOr<std::string> Describe(const std::string& task_id) override;
   std::string OutputTail(const std::string& task_id) override;
 
  private:

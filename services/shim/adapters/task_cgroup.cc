@@ -1,6 +1,7 @@
 #include "services/shim/adapters/task_cgroup.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <set>
 
 #include <absl/strings/numbers.h>
@@ -22,6 +23,19 @@ constexpr std::uint64_t kPeriodMicros = 100'000;
 void TryWrite(const std::string& path, const std::string& text) {
   const base::UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (fd) static_cast<void>(base::WriteAll(fd.get(), text).ok());
+}
+
+// The directory and all below it, the deepest first.
+std::vector<std::string> WithChildren(const std::string& top) {
+  std::vector<std::string> all;
+  std::error_code error;
+  for (std::filesystem::recursive_directory_iterator it(top, error), end; !error && it != end;
+       it.increment(error)) {
+    if (it->is_directory(error)) all.push_back(it->path().string());
+  }
+  std::reverse(all.begin(), all.end());
+  all.push_back(top);
+  return all;
 }
 
 struct Hierarchy {
@@ -102,18 +116,26 @@ void TaskCgroup::Enter(pid_t pid, std::uint64_t memory_bytes, std::uint32_t cpu_
 
 std::vector<pid_t> TaskCgroup::Processes() const {
   std::set<pid_t> pids;
-  for (const std::string& directory : directories_) {
-    const std::string text = base::ReadFile(directory + "/cgroup.procs").value_or("");
-    for (const absl::string_view line : absl::StrSplit(text, '\n')) {
-      pid_t pid = 0;
-      if (absl::SimpleAtoi(line, &pid) && pid > 0) pids.insert(pid);
+  for (const std::string& top : directories_) {
+    for (const std::string& directory : WithChildren(top)) {
+      const std::string text = base::ReadFile(directory + "/cgroup.procs").value_or("");
+      for (const absl::string_view line : absl::StrSplit(text, '\n')) {
+        pid_t pid = 0;
+        if (absl::SimpleAtoi(line, &pid) && pid > 0) pids.insert(pid);
+      }
     }
   }
   return {pids.begin(), pids.end()};
 }
 
+void TaskCgroup::Kill() const {
+  for (const std::string& directory : directories_) TryWrite(directory + "/cgroup.kill", "1");
+}
+
 void TaskCgroup::Remove() const {
-  for (const std::string& directory : directories_) ::rmdir(directory.c_str());
+  for (const std::string& top : directories_) {
+    for (const std::string& directory : WithChildren(top)) ::rmdir(directory.c_str());
+  }
 }
 
 }  // namespace dstack::shim

@@ -20,10 +20,14 @@ class TaskCgroup {
   // process and its later children in.
   void Enter(pid_t pid, std::uint64_t memory_bytes, std::uint32_t cpu_milli) const;
 
-  // All processes in it.
+  // All processes in it and in what the job made below it.
   std::vector<pid_t> Processes() const;
 
-  // Removes the directories; they must be empty of processes.
+  // SIGKILL to all of them at once, where the kernel can (version 2, from 5.14 on); otherwise
+  // nothing happens.
+  void Kill() const;
+
+  // Removes the directories and those below; they must be empty of processes.
   void Remove() const;
 
  private:

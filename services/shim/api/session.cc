@@ -97,6 +97,12 @@ void Session::SendFailure(const std::string& task_id, const absl::Status& status
   Send(std::move(message));
 }
 
+bool Session::HasRoom() {
+  constexpr std::size_t kFew = 4;
+  base::MutexLock lock(mutex_);
+  return slots_.size() < kFew;
+}
+
 void Session::BeatIfSilent(base::Duration silence) {
   base::MutexLock lock(mutex_);
   if (is_writing_ || !slots_.empty()) return;

@@ -45,6 +45,8 @@ class Session final : public grpc::ServerBidiReactor<v1::SessionRequest, v1::Ses
   // One message as it is. For hello, facts and metrics; not for tasks.
   void Send(v1::SessionResponse message);
   void SendFailure(const std::string& task_id, const absl::Status& status);
+  // Little waits to be sent: more of what can wait may come.
+  bool HasRoom();
   // A heartbeat, if nothing was sent since `silence`.
   void BeatIfSilent(base::Duration silence);
 

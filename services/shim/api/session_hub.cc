@@ -19,7 +19,12 @@ using google::protobuf::util::TimeUtil;
 constexpr std::uint32_t kProtocolVersion = 1;
 constexpr std::chrono::seconds kHeartbeatInterval{5};
 constexpr std::chrono::seconds kBeatCheck{1};
-constexpr std::chrono::seconds kMetricsInterval{5};
+constexpr std::chrono::seconds kSampleInterval{1};
+// One message for so many samples, also of the newest one alone.
+constexpr int kSamplesPerMessage = 5;
+// What is kept while no server is there, and the most that goes into one message.
+constexpr std::size_t kMaxSamples = 600;
+constexpr std::size_t kMaxBatch = 60;
 constexpr std::chrono::seconds kFactsInterval{30};
 constexpr std::chrono::hours kMaxGrace{24};
 
@@ -49,14 +54,19 @@ absl::StatusOr<StopRequest> ToStopRequest(const v1::StopPolicy& policy,
 SessionHub::SessionHub(IdentityStore& identity,
                        TaskTable& table,
                        StatusBoard& board,
+                       DrainStore& drain,
+                       Upgrader& upgrader,
                        HostSource host,
                        exec::TimedExecutor& executor)
     : identity_(identity),
       table_(table),
       board_(board),
+      drain_(drain),
+      upgrader_(upgrader),
       host_(std::move(host)),
       executor_(executor),
       shim_id_(identity.shim_id()),
+      samples_(kMaxSamples),
       epoch_(identity.epoch()) {}
 
 void SessionHub::Start() {
@@ -120,6 +130,15 @@ void SessionHub::Handle(const std::shared_ptr<Session>& session,
       break;
     case v1::SessionRequest::kAckTask:
       break;  // informative; the status of a task stays until its removal
+    case v1::SessionRequest::kDrain:
+      Drain(session, request.drain());
+      break;
+    case v1::SessionRequest::kComponentChunk:
+      // Reads on when the chunk is on the disk: a fast server waits for a slow one.
+      return Receive(session, request.component_chunk());
+    case v1::SessionRequest::kActivate:
+      Activate(session, request.activate());
+      break;
     default:
       session->SendFailure("", base::InvalidField("message", "is not known to this version"));
   }
@@ -143,6 +162,7 @@ void SessionHub::Greet(const std::shared_ptr<Session>& session, const v1::Server
   telemetry::Info("session opened",
                   {{"replica_id", hello.replica_id().substr(0, 64)}, {"epoch", hello.epoch()}});
   Replace(session);
+  wants_batches_ = hello.wants_metrics_batches();
   v1::SessionResponse message;
   auto* answer = message.mutable_hello();
   answer->set_protocol_version(std::min(hello.protocol_version(), kProtocolVersion));
@@ -153,9 +173,16 @@ void SessionHub::Greet(const std::shared_ptr<Session>& session, const v1::Server
   answer->mutable_capabilities()->set_has_mounts(is_docker);
   answer->mutable_capabilities()->set_has_privileged(is_docker &&
                                                      facts_.missing_capabilities().empty());
+  answer->mutable_capabilities()->set_has_upgrade(upgrader_.is_supervised());
+  for (v1::ComponentDigest& digest : ToProto(upgrader_.running())) {
+    *answer->add_components() = std::move(digest);
+  }
   *answer->mutable_heartbeat_interval() = TimeUtil::SecondsToDuration(kHeartbeatInterval.count());
   session->Send(std::move(message));
   board_.Attach(session.get());
+  TellUpgrade(session);
+  told_drain_.Clear();
+  TellDrain();
   session->ReadNext();
 }
 
@@ -171,6 +198,10 @@ void SessionHub::Replace(const std::shared_ptr<Session>& session) {
 void SessionHub::Submit(const std::shared_ptr<Session>& session,
                         const v1::SubmitTaskCommand& command) {
   const std::string task_id = command.spec().task_id();
+  // A task that is here already is no new one.
+  const absl::Status taken =
+      table_.Contains(task_id) ? absl::OkStatus() : drain_.CheckTakesTasks();
+  if (!taken.ok()) return session->SendFailure(task_id.substr(0, 64), taken);
   table_.Submit(command.spec(), [this, session, task_id](const absl::Status& status) {
     if (!status.ok()) return session->SendFailure(task_id.substr(0, 64), status);
     // For a task that was there before: the answer of a repeated command.
@@ -211,14 +242,38 @@ void SessionHub::Beat() {
 void SessionHub::Measure() {
   if (is_stopped_) return;
   // Taken also without a session: the processor's share is measured since the last sample.
+  samples_.Add(host_.metrics());
+  ++samples_taken_;
+  if (current_) SendMetrics();
+  executor_.PostAfter(kSampleInterval, [this] { Measure(); });
+}
+
+void SessionHub::SendMetrics() {
+  // A backlog goes out as fast as the server takes it.
+  const bool is_due = samples_taken_ % kSamplesPerMessage == 0 || samples_.size() > kMaxBatch;
+  if (!is_due || !current_->HasRoom()) return;
   v1::SessionResponse message;
-  *message.mutable_host_metrics() = host_.metrics();
-  if (current_) current_->Send(std::move(message));
-  executor_.PostAfter(kMetricsInterval, [this] { Measure(); });
+  if (wants_batches_) {
+    *message.mutable_host_metrics_batch() = samples_.Take(kMaxBatch);
+  } else {
+    *message.mutable_host_metrics() = samples_.newest();
+  }
+  current_->Send(std::move(message));
 }
 
 void SessionHub::CheckFacts() {
   if (is_stopped_) return;
+  CompareFacts();
+  executor_.PostAfter(kFactsInterval, [this] { CheckFacts(); });
+}
+
+void SessionHub::RefreshFacts() {
+  executor_.Post([this] {
+    if (!is_stopped_) CompareFacts();
+  });
+}
+
+void SessionHub::CompareFacts() {
   v1::HostFacts facts = host_.facts();
   if (!google::protobuf::util::MessageDifferencer::Equals(facts, facts_)) {
     facts_ = facts;
@@ -226,7 +281,71 @@ void SessionHub::CheckFacts() {
     *message.mutable_host_facts() = std::move(facts);
     if (current_) current_->Send(std::move(message));
   }
-  executor_.PostAfter(kFactsInterval, [this] { CheckFacts(); });
+}
+
+void SessionHub::Announce(v1::SessionResponse message) {
+  executor_.Post([this, message = std::move(message)]() mutable {
+    if (current_) current_->Send(std::move(message));
+  });
+}
+
+void SessionHub::OnTasksChanged() {
+  if (!drain_.is_draining() || is_drain_check_posted_.exchange(true)) return;
+  OnDrainChanged();
+}
+
+void SessionHub::OnDrainChanged() {
+  executor_.Post([this] {
+    is_drain_check_posted_ = false;
+    TellDrain();
+  });
+}
+
+void SessionHub::TellDrain() {
+  v1::DrainStatus drain = drain_.status();
+  // Without a drain the number of tasks is no news.
+  if (!drain.is_draining()) drain.clear_live_tasks();
+  if (google::protobuf::util::MessageDifferencer::Equals(drain, told_drain_)) return;
+  told_drain_ = drain;
+  v1::SessionResponse message;
+  *message.mutable_drain_status() = std::move(drain);
+  if (current_) current_->Send(std::move(message));
+}
+
+void SessionHub::Drain(const std::shared_ptr<Session>& session, const v1::DrainCommand& command) {
+  const absl::Status set = drain_.Set(command.is_draining(), command.reason());
+  if (!set.ok()) return session->SendFailure("", set);
+  // Also when it is no news: the answer.
+  v1::SessionResponse message;
+  *message.mutable_drain_status() = drain_.status();
+  told_drain_ = message.drain_status();
+  session->Send(std::move(message));
+}
+
+void SessionHub::Receive(const std::shared_ptr<Session>& session, const v1::ComponentChunk& chunk) {
+  upgrader_.Receive(chunk, [session](v1::ComponentStatus status) {
+    v1::SessionResponse message;
+    *message.mutable_component_status() = std::move(status);
+    session->Send(std::move(message));
+    session->ReadNext();
+  });
+}
+
+void SessionHub::Activate(const std::shared_ptr<Session>& session,
+                          const v1::ActivateCommand& command) {
+  upgrader_.Activate(command, [session](v1::UpgradeStatus status) {
+    v1::SessionResponse message;
+    *message.mutable_upgrade_status() = std::move(status);
+    session->Send(std::move(message));
+  });
+}
+
+void SessionHub::TellUpgrade(const std::shared_ptr<Session>& session) {
+  auto last = upgrader_.last();
+  if (!last) return;
+  v1::SessionResponse message;
+  *message.mutable_upgrade_status() = *std::move(last);
+  session->Send(std::move(message));
 }
 
 }  // namespace dstack::shim

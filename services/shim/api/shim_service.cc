@@ -1,7 +1,5 @@
 #include "services/shim/api/shim_service.h"
 
-#include <algorithm>
-#include <chrono>
 #include <future>
 #include <memory>
 #include <utility>
@@ -9,62 +7,45 @@
 #include "libs/base/macros.h"
 #include "libs/base/status.h"
 #include "libs/rpc/status_mapping.h"
+#include "services/shim/api/await.h"
 
 namespace dstack::shim {
-namespace {
-
-// For calls without a deadline.
-constexpr std::chrono::seconds kDefaultWait{30};
 
 absl::Status UnknownTask(const std::string& task_id) {
   return base::NotFound("TASK_NOT_FOUND", "task", task_id.substr(0, 64));
 }
 
-// Waits for an answer that another thread gives, as long as the caller does.
-template <typename T>
-absl::StatusOr<T> Await(const grpc::ServerContext& context, std::future<absl::StatusOr<T>> future) {
-  const auto limit = std::chrono::system_clock::now() + kDefaultWait;
-  if (future.wait_until(std::min(limit, context.deadline())) == std::future_status::ready) {
-    return future.get();
-  }
-  return absl::DeadlineExceededError("the task takes longer; the request stays in force");
-}
-
-}  // namespace
-
-ShimService::ShimService(SessionHub& hub,
-                         TaskTable& table,
-                         StatusBoard& board,
-                         std::function<v1::HostFacts()> facts,
-                         const base::Clock& clock)
-    : hub_(hub), table_(table), board_(board), facts_(std::move(facts)), clock_(clock) {}
-
 grpc::ServerBidiReactor<v1::SessionRequest, v1::SessionResponse>* ShimService::Session(
     grpc::CallbackServerContext* context) {
-  return shim::Session::Open(context, hub_, clock_);
+  return shim::Session::Open(context, c_.hub, c_.clock);
 }
 
 grpc::Status ShimService::GetHost(grpc::ServerContext*,
                                   const v1::GetHostRequest*,
                                   v1::GetHostResponse* response) {
-  *response->mutable_facts() = facts_();
-  response->set_shim_id(hub_.shim_id());
-  response->set_epoch(hub_.epoch());
-  response->set_has_session(hub_.has_session());
+  *response->mutable_facts() = c_.facts();
+  response->set_shim_id(c_.hub.shim_id());
+  response->set_epoch(c_.hub.epoch());
+  response->set_has_session(c_.hub.has_session());
+  *response->mutable_drain() = c_.drain.status();
+  for (v1::ComponentDigest& digest : ToProto(c_.upgrader.running())) {
+    *response->add_components() = std::move(digest);
+  }
+  if (auto last = c_.upgrader.last()) *response->mutable_upgrade() = *std::move(last);
   return grpc::Status::OK;
 }
 
 grpc::Status ShimService::ListTasks(grpc::ServerContext*,
                                     const v1::ListTasksRequest*,
                                     v1::ListTasksResponse* response) {
-  for (v1::TaskStatus& status : board_.List()) *response->add_tasks() = std::move(status);
+  for (v1::TaskStatus& status : c_.board.List()) *response->add_tasks() = std::move(status);
   return grpc::Status::OK;
 }
 
 grpc::Status ShimService::GetTask(grpc::ServerContext*,
                                   const v1::GetTaskRequest* request,
                                   v1::GetTaskResponse* response) {
-  auto status = board_.Get(request->task_id());
+  auto status = c_.board.Get(request->task_id());
   if (!status) return rpc::ToGrpc(UnknownTask(request->task_id()));
   *response->mutable_task() = *std::move(status);
   return grpc::Status::OK;
@@ -77,7 +58,7 @@ grpc::Status ShimService::TerminateTask(grpc::ServerContext* context,
   if (!stop.ok()) return rpc::ToGrpc(stop.status());
   auto promise = std::make_shared<std::promise<absl::StatusOr<v1::TaskStatus>>>();
   auto future = promise->get_future();
-  table_.Terminate(
+  c_.table.Terminate(
       request->task_id(), *std::move(stop), [promise](absl::StatusOr<v1::TaskStatus> status) {
         promise->set_value(std::move(status));
       });
@@ -91,9 +72,14 @@ grpc::Status ShimService::RemoveTask(grpc::ServerContext* context,
                                      v1::RemoveTaskResponse*) {
   auto promise = std::make_shared<std::promise<absl::StatusOr<bool>>>();
   auto future = promise->get_future();
-  table_.Remove(request->task_id(), [promise](const absl::Status& status) {
+  const auto done = [promise](const absl::Status& status) {
     promise->set_value(status.ok() ? absl::StatusOr<bool>(true) : status);
-  });
+  };
+  if (request->is_forced()) {
+    c_.table.ForceRemove(request->task_id(), done);
+  } else {
+    c_.table.Remove(request->task_id(), done);
+  }
   return rpc::ToGrpc(Await(*context, std::move(future)).status());
 }
 

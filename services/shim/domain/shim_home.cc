@@ -18,6 +18,10 @@ std::string ShimHome::RunnerDir(std::string_view task_id) const {
   return fmt::format("{}/runner", TaskDir(task_id));
 }
 
+std::string ShimHome::PullLog(std::string_view task_id) const {
+  return fmt::format("{}/pull.log", TaskDir(task_id));
+}
+
 std::string ShimHome::ShortRunnerDir(std::string_view task_id) const {
   return fmt::format("{}/{}", ShortNames(), base::Sha256Hex(std::string(task_id)).substr(0, 12));
 }

@@ -17,11 +17,26 @@ class ShimHome {
   std::string ServerId() const { return Path("server_id"); }
   std::string ShimId() const { return Path("shim_id"); }
   std::string Runtime() const { return Path("runtime"); }
+  // Why no new tasks are taken; absent when they are.
+  std::string Drain() const { return Path("drain"); }
+  // Which components run; see update/release.h.
+  std::string Release() const { return Path("release.json"); }
+  // Programs that a server installed, and how it starts the shim.
+  std::string Programs() const { return Path("bin"); }
+  std::string StartScript() const { return Path("start-shim"); }
+
+  // What the shim has pulled, so that it may remove it.
+  std::string PulledImages() const { return Path("images.json"); }
+  // Disks that the shim has mounted, and accounts that it gave keys to.
+  std::string MountedVolumes() const { return Path("volumes.json"); }
+  std::string KeyAccounts() const { return Path("key_accounts.json"); }
 
   std::string Tasks() const { return Path("tasks"); }
   std::string TaskDir(std::string_view task_id) const;
   // What the runner of a task sees as its task directory.
   std::string RunnerDir(std::string_view task_id) const;
+  // What the engine told during the pull of the task's image.
+  std::string PullLog(std::string_view task_id) const;
   // The same directory through a symlink: a Unix socket's path ends at 108 bytes, and the plain
   // path below a home of ordinary depth is longer than that.
   std::string ShortRunnerDir(std::string_view task_id) const;

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -39,10 +41,18 @@ class StatusBoard {
   // Does nothing when another one is attached.
   void Detach(StatusListener* listener);
 
+  // Called after each change, without the lock, on the thread that made it; must not block. Empty:
+  // nobody. Before the first change, or after the last.
+  void SetObserver(std::function<void()> observer);
+
+  // Tasks that have not ended.
+  std::size_t live_count() const;
+
  private:
   mutable base::Mutex mutex_;
   std::map<std::string, v1::TaskStatus> statuses_ GUARDED_BY(mutex_);
   StatusListener* listener_ GUARDED_BY(mutex_) = nullptr;
+  std::shared_ptr<const std::function<void()>> observer_ GUARDED_BY(mutex_);
 };
 
 }  // namespace dstack::shim

@@ -2,6 +2,8 @@
 
 #include <cerrno>
 #include <charconv>
+#include <filesystem>
+#include <optional>
 #include <utility>
 
 #include <fcntl.h>
@@ -10,6 +12,8 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "dstack/runner/v1/job.pb.h"
 
 #include "libs/base/file.h"
 #include "libs/base/macros.h"
@@ -21,6 +25,7 @@ namespace {
 
 constexpr mode_t kDirMode = 0700;
 constexpr mode_t kSecretMode = 0600;
+constexpr std::size_t kMaxStatusBytes = std::size_t{1} << 20;
 
 std::string AuthorizedKeys(const v1::TaskSpec& spec) {
   std::string text;
@@ -38,6 +43,28 @@ std::optional<std::pair<uid_t, gid_t>> NumericUser(const v1::TaskSpec& spec) {
   unsigned gid = 0;
   if (first.ptr != end) std::from_chars(first.ptr + 1, end, gid);
   return std::pair{uid, gid};
+}
+
+// The symbolic links of what is there are resolved, so that a link made by one task does not lead
+// another one's mount to a protected place.
+std::string Resolved(const std::string& path) {
+  std::error_code error;
+  const auto resolved = std::filesystem::weakly_canonical(path, error);
+  return error ? path : resolved.string();
+}
+
+absl::StatusOr<std::string> PrepareMount(const std::string& wanted, const HostAbilities& host) {
+  const std::string path = Resolved(wanted);
+  HostAbilities resolved = host;
+  for (std::string& kept : resolved.protected_paths) kept = Resolved(kept);
+  if (TouchesProtectedPath(path, resolved)) {
+    return absl::PermissionDeniedError("it would open the host's agent to the task");
+  }
+  if (base::Exists(path)) return path;
+  RETURN_IF_ERROR(base::MakeDirs(path, 0755));
+  // Only the leaf, and only one that was made here, is open to every user of the container.
+  if (::chmod(path.c_str(), 0777) != 0) return base::ErrnoError(errno, path);
+  return path;
 }
 
 }  // namespace
@@ -98,27 +125,30 @@ absl::Status TaskDirectory::WriteFile(const std::string& path, std::string_view 
 }
 
 absl::StatusOr<std::vector<v1::BindMount>> TaskDirectory::PrepareMounts(
-    const v1::TaskSpec& spec) const {
+    const v1::TaskSpec& spec, const HostAbilities& host) const {
   std::vector<v1::BindMount> mounts;
   for (const v1::BindMount& mount : spec.mounts()) {
-    absl::Status status;
-    if (!base::Exists(mount.host_path())) {
-      status = base::MakeDirs(mount.host_path(), 0755);
-      // Only the leaf, and only one that was made here, is open to every user of the container.
-      if (status.ok() && ::chmod(mount.host_path().c_str(), 0777) != 0) {
-        status = base::ErrnoError(errno, mount.host_path());
-      }
-    }
-    if (status.ok()) {
+    const auto path = PrepareMount(mount.host_path(), host);
+    if (path.ok()) {
       mounts.push_back(mount);
+      mounts.back().set_host_path(*path);
     } else if (!mount.is_optional()) {
-      return base::Annotate(status, "mount {}", mount.host_path());
+      return base::Annotate(path.status(), "mount {}", mount.host_path());
     } else {
       telemetry::Info("an optional mount is left out",
-                      {{"task_id", spec.task_id()}, {"status", status}});
+                      {{"task_id", spec.task_id()}, {"status", path.status()}});
     }
   }
   return mounts;
+}
+
+std::vector<std::uint16_t> TaskDirectory::RunnerPorts(const std::string& task_id) const {
+  runner::v1::JobStatus status;
+  const auto bytes = base::ReadFile(home_.RunnerDir(task_id) + "/status.pb", kMaxStatusBytes);
+  const bool has_port = bytes.ok() && status.ParseFromString(*bytes) && status.ssh_port() > 0 &&
+                        status.ssh_port() <= 65535;
+  if (!has_port) return {};
+  return {static_cast<std::uint16_t>(status.ssh_port())};
 }
 
 absl::Status TaskDirectory::WriteImageConfig(const std::string& task_id,

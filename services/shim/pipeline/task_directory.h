@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "dstack/shim/v1/task.pb.h"
 
 #include "services/shim/domain/shim_home.h"
+#include "services/shim/domain/task_spec.h"
 #include "services/shim/ports/container_runtime.h"
 
 namespace dstack::shim {
@@ -33,8 +35,13 @@ class TaskDirectory {
   absl::Status Prepare(const v1::TaskSpec& spec) const;
 
   // Makes the host directories of the mounts that are absent (mode 0777, parents 0755). Returns the
-  // mounts that can be made; optional ones that cannot are left out.
-  absl::StatusOr<std::vector<v1::BindMount>> PrepareMounts(const v1::TaskSpec& spec) const;
+  // mounts that can be made, with their host paths free of symbolic links; optional ones that
+  // cannot are left out. A path that leads to what the host protects is refused.
+  absl::StatusOr<std::vector<v1::BindMount>> PrepareMounts(const v1::TaskSpec& spec,
+                                                           const HostAbilities& host) const;
+
+  // Ports of the host's loopback that the runner has taken by itself; empty as long as it has not.
+  std::vector<std::uint16_t> RunnerPorts(const std::string& task_id) const;
 
   // For a job without a command of its own.
   absl::Status WriteImageConfig(const std::string& task_id, const ImageConfig& config) const;

@@ -88,7 +88,7 @@ void TaskPipeline::Resume(RestoreAction action, std::optional<ContainerStatus> c
         return self->RunPreparation();
       case RestoreAction::kStart:
         self->TakeContainer(*container);
-        return self->StartContainer();
+        return self->PrepareHostAndStart();
       case RestoreAction::kAdopt:
         return self->OnRunning(*container);
       case RestoreAction::kReport:
@@ -120,24 +120,27 @@ void TaskPipeline::Terminate(StopRequest request,
       return done(
           base::Error(absl::StatusCode::kUnavailable, "SHUTTING_DOWN", "the shim is stopping"));
     }
-    const base::WallTime now = self->context_.clock.Now();
-    const bool is_over = self->state() == v1::TASK_STATE_TERMINATED;
-    const bool is_later =
-        self->IsStopping() && now + request.grace >= self->StopRequestedAt() + self->StopGrace();
-    if (is_over || is_later) return done(self->record_.status());
-    auto* stop = self->record_.mutable_stop();
-    *stop->mutable_grace() = TimeUtil::MillisecondsToDuration(request.grace.count());
-    *stop->mutable_requested_at() =
-        TimeUtil::NanosecondsToTimestamp(now.time_since_epoch().count());
-    stop->set_message(request.message);
-    // A disk that takes no record must not keep a task alive.
-    self->SaveEventually();
-    done(self->record_.status());
-    FAILPOINT("shim.after_terminate");
-    self->pull_stop_.request_stop();
-    // Before the start, the step that runs now sees the wish when it comes back.
-    if (self->state() == v1::TASK_STATE_RUNNING) self->BeginStop();
+    self->TakeStop(request, done);
   });
+}
+
+void TaskPipeline::TakeStop(const StopRequest& request,
+                            const std::function<void(absl::StatusOr<v1::TaskStatus>)>& done) {
+  const base::WallTime now = context_.clock.Now();
+  const bool is_over = state() == v1::TASK_STATE_TERMINATED;
+  const bool is_later = IsStopping() && now + request.grace >= StopRequestedAt() + StopGrace();
+  if (is_over || is_later) return done(record_.status());
+  auto* stop = record_.mutable_stop();
+  *stop->mutable_grace() = TimeUtil::MillisecondsToDuration(request.grace.count());
+  *stop->mutable_requested_at() = TimeUtil::NanosecondsToTimestamp(now.time_since_epoch().count());
+  stop->set_message(request.message);
+  // A disk that takes no record must not keep a task alive.
+  SaveEventually();
+  done(record_.status());
+  FAILPOINT("shim.after_terminate");
+  pull_stop_.request_stop();
+  // Before the start, the step that runs now sees the wish when it comes back.
+  if (state() == v1::TASK_STATE_RUNNING) BeginStop();
 }
 
 void TaskPipeline::EnterPreparing() {
@@ -147,25 +150,46 @@ void TaskPipeline::EnterPreparing() {
 
 void TaskPipeline::RunPreparation() {
   if (EndsBeforeStart()) return;
+  pull_stop_ = std::stop_source();
+  // A disk may have to be waited for, checked and formatted.
+  exec::Executor& where = spec_.volumes_size() > 0 ? context_.pulls : context_.steps;
   RunStep(
-      context_.steps,
-      [this]() -> absl::Status {
-        RETURN_IF_ERROR(ValidateSpec(spec_, context_.abilities));
-        RETURN_IF_ERROR(context_.directory.Prepare(spec_));
-        return context_.directory.PrepareMounts(spec_).status();
-      },
-      [this](const absl::Status& status) { OnPrepared(status); });
+      where,
+      [this, stop = pull_stop_.get_token()] { return PrepareStep(stop); },
+      [this](absl::StatusOr<Mounts> mounts) { OnPrepared(std::move(mounts)); });
 }
 
-void TaskPipeline::OnPrepared(const absl::Status& status) {
+absl::StatusOr<TaskPipeline::Mounts> TaskPipeline::PrepareStep(const std::stop_token& stop) {
+  RETURN_IF_ERROR(ValidateSpec(spec_, context_.abilities));
+  RETURN_IF_ERROR(context_.directory.Prepare(spec_));
+  RETURN_IF_ERROR(context_.directory.PrepareMounts(spec_, context_.abilities).status());
+  if (!UsesHostResources(spec_)) return Mounts();
+  return context_.host.Prepare(spec_, stop);
+}
+
+void TaskPipeline::OnPrepared(absl::StatusOr<Mounts> host_mounts) {
   if (EndsBeforeStart()) return;
-  absl::Status result = status;
+  absl::Status result = host_mounts.status();
+  if (result.ok()) host_mounts_ = *std::move(host_mounts);
   if (result.ok() && record_.status().gpu_ids().empty()) result = AcquireGpus();
   if (!result.ok()) {
     return Finish(v1::TASK_TERMINATION_REASON_EXECUTOR_ERROR,
                   fmt::format("prepare: {}", base::Message(result)));
   }
   FetchImage();
+}
+
+void TaskPipeline::PrepareHostAndStart() {
+  if (spec_.volumes_size() == 0 || IsStopping()) return StartContainer();
+  pull_stop_ = std::stop_source();
+  RunStep(
+      context_.pulls,
+      [this, stop = pull_stop_.get_token()] { return context_.host.Prepare(spec_, stop); },
+      [this](const absl::StatusOr<Mounts>& mounts) {
+        if (mounts.ok()) return StartContainer();
+        UndoContainer(v1::TASK_TERMINATION_REASON_EXECUTOR_ERROR,
+                      fmt::format("prepare: {}", base::Message(mounts.status())));
+      });
 }
 
 absl::Status TaskPipeline::AcquireGpus() {
@@ -217,23 +241,23 @@ void TaskPipeline::CreateContainer(const ImageConfig& image) {
   status()->clear_pull_progress();
   if (state() == v1::TASK_STATE_PULLING && !Advance(TaskEvent::kImageReady)) return;
   FAILPOINT("shim.before_create");
+  LaunchSpec launch{
+      .task = spec_,
+      .container_name = record_.status().container_name(),
+      .gpu_ids = {record_.status().gpu_ids().begin(), record_.status().gpu_ids().end()}};
+  // Those of the disks; CreateStep adds the others.
+  launch.task.clear_mounts();
+  for (const v1::BindMount& mount : host_mounts_) *launch.task.add_mounts() = mount;
   RunStep(
       context_.steps,
-      [this,
-       image,
-       launch = LaunchSpec{.task = spec_,
-                           .container_name = record_.status().container_name(),
-                           .gpu_ids = {record_.status().gpu_ids().begin(),
-                                       record_.status().gpu_ids().end()}}] {
-        return CreateStep(image, launch);
-      },
+      [this, image, launch = std::move(launch)] { return CreateStep(image, launch); },
       [this](const absl::StatusOr<ContainerStatus>& container) { OnCreated(container); });
 }
 
 absl::StatusOr<ContainerStatus> TaskPipeline::CreateStep(const ImageConfig& image,
                                                          LaunchSpec launch) {
-  ASSIGN_OR_RETURN(const auto mounts, context_.directory.PrepareMounts(spec_));
-  launch.task.clear_mounts();
+  ASSIGN_OR_RETURN(const auto mounts,
+                   context_.directory.PrepareMounts(spec_, context_.abilities));
   for (const v1::BindMount& mount : mounts) *launch.task.add_mounts() = mount;
   RETURN_IF_ERROR(context_.directory.WriteImageConfig(spec_.task_id(), image));
   launch.runner_dir = context_.directory.home().ShortRunnerDir(spec_.task_id());
@@ -345,7 +369,26 @@ void TaskPipeline::SaveEventually() {
 }
 
 void TaskPipeline::Finish(v1::TaskTerminationReason reason, std::string message) {
-  if (!NextState(state(), TaskEvent::kEnded).ok()) return;
+  if (is_finishing_ || !NextState(state(), TaskEvent::kEnded).ok()) return;
+  is_finishing_ = true;
+  if (!UsesHostResources(spec_)) return EndTask(reason, std::move(message));
+  Step release = [this, reason, message = std::move(message)] {
+    RunStep(
+        context_.steps,
+        [this] { return context_.host.Release(spec_); },
+        [this, reason, message](const absl::Status& status) {
+          if (!status.ok()) {
+            telemetry::Error("something of a task stays on the host",
+                             {{"task_id", spec_.task_id()}, {"status", status}});
+          }
+          EndTask(reason, message);
+        });
+  };
+  if (!is_opening_ports_) return release();
+  after_opening_ = std::move(release);
+}
+
+void TaskPipeline::EndTask(v1::TaskTerminationReason reason, std::string message) {
   kill_timer_.Cancel();
   EnterState(v1::TASK_STATE_TERMINATED);
   status()->set_termination_reason(reason);
@@ -359,7 +402,12 @@ void TaskPipeline::Finish(v1::TaskTerminationReason reason, std::string message)
                   {{"task_id", spec_.task_id()},
                    {"reason", v1::TaskTerminationReason_Name(reason)},
                    {"message", record_.status().termination_message()}});
+  if (is_removal_wanted_) return BeginRemoval();
   DeliverLogs();
+}
+
+void TaskPipeline::Snapshot(std::function<void(record::TaskRecord)> done) {
+  Post([self = shared_from_this(), done = std::move(done)] { done(self->record_); });
 }
 
 void TaskPipeline::RetryLater(Step step) {

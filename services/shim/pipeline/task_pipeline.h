@@ -25,6 +25,7 @@
 #include "services/shim/pipeline/status_board.h"
 #include "services/shim/pipeline/task_directory.h"
 #include "services/shim/ports/container_runtime.h"
+#include "services/shim/ports/host_resources.h"
 #include "services/shim/ports/log_delivery.h"
 #include "services/shim/ports/task_journal.h"
 
@@ -37,6 +38,7 @@ struct PipelineContext {
   GpuLedger& gpus;
   StatusBoard& board;
   LogDelivery& delivery;
+  HostResources& host;
   const TaskDirectory& directory;
   const HostAbilities& abilities;
   // For steps that block for seconds, and for pulls, which block for as long as it takes.
@@ -84,6 +86,13 @@ class TaskPipeline : public std::enable_shared_from_this<TaskPipeline> {
   // FAILED_PRECONDITION at once when it is not TERMINATED. `done` may be called much later.
   void Remove(std::function<void(absl::Status)> done);
 
+  // As Remove, but kills the task first when it has not ended. The wish to remove does not outlive
+  // the process before the task has ended.
+  void ForceRemove(std::function<void(absl::Status)> done);
+
+  // What is known now.
+  void Snapshot(std::function<void(record::TaskRecord)> done);
+
   // Cuts running steps off without touching the task: the shim is leaving. Afterwards the pipeline
   // does nothing more.
   void Close();
@@ -94,7 +103,11 @@ class TaskPipeline : public std::enable_shared_from_this<TaskPipeline> {
   // --- before the start (task_pipeline.cc)
   void EnterPreparing();
   void RunPreparation();
-  void OnPrepared(const absl::Status& status);
+  using Mounts = std::vector<v1::BindMount>;
+  absl::StatusOr<Mounts> PrepareStep(const std::stop_token& stop);
+  void OnPrepared(absl::StatusOr<Mounts> host_mounts);
+  // For a container that was made before a restart: a reboot takes mounts away.
+  void PrepareHostAndStart();
   absl::Status AcquireGpus();
   void FetchImage();
   absl::StatusOr<ImageConfig> FetchStep(const std::stop_token& stop);
@@ -113,6 +126,9 @@ class TaskPipeline : public std::enable_shared_from_this<TaskPipeline> {
 
   // --- from the start on (task_running.cc)
   void OnRunning(const ContainerStatus& container);
+  void OpenPorts(int attempt);
+  absl::StatusOr<bool> OpenPortsStep(std::vector<std::uint16_t> ports);
+  void OnPortsOpened(const absl::StatusOr<bool>& is_known, int attempt);
   void TakeContainer(const ContainerStatus& container);
   void Watch();
   void OnMaybeExited(const absl::Status& status);
@@ -130,6 +146,7 @@ class TaskPipeline : public std::enable_shared_from_this<TaskPipeline> {
   void ArmKill();
   void KillNow();
   void DeliverLogs();
+  void BeginRemoval();
   void RunRemoval();
   void OnRemovalStep(const absl::Status& status);
 
@@ -147,7 +164,12 @@ class TaskPipeline : public std::enable_shared_from_this<TaskPipeline> {
   // As Save(), for what has happened already: keeps trying.
   void SaveEventually();
   void EnterState(v1::TaskState state);
+  // Records the wish to end and acts on it.
+  void TakeStop(const StopRequest& request,
+                const std::function<void(absl::StatusOr<v1::TaskStatus>)>& done);
+  // Gives back what the host lent, then ends the task.
   void Finish(v1::TaskTerminationReason reason, std::string message);
+  void EndTask(v1::TaskTerminationReason reason, std::string message);
   bool EndsBeforeStart();
   bool IsStopping() const { return record_.has_stop(); }
   v1::TaskState state() const { return record_.status().state(); }
@@ -165,9 +187,18 @@ class TaskPipeline : public std::enable_shared_from_this<TaskPipeline> {
   record::TaskRecord record_;
   bool is_closed_ = false;
   bool is_save_pending_ = false;
+  // Remove as soon as it has ended.
+  bool is_removal_wanted_ = false;
   int undo_attempts_ = 0;
-  // Ends a running pull.
+  // Ends a preparation or a pull that runs now.
   std::stop_source pull_stop_;
+  // Disks of the host, as mounts of the container.
+  Mounts host_mounts_;
+  // The end is on its way; nothing else ends the task.
+  bool is_finishing_ = false;
+  bool is_opening_ports_ = false;
+  // What waits for that: a key must not be installed after it was given back.
+  Step after_opening_;
   exec::TimerHandle kill_timer_;
   base::Backoff backoff_;
   std::vector<std::function<void(absl::Status)>> removal_waiters_;

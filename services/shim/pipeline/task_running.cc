@@ -23,6 +23,11 @@ constexpr std::chrono::milliseconds kKillMargin{2000};
 // repeated.
 constexpr std::chrono::milliseconds kKillAgain{5000};
 
+// A runner without a network of its own chooses a port within moments; a file that somebody else
+// writes is free again as soon.
+constexpr std::chrono::milliseconds kPortLookPause{250};
+constexpr int kMaxPortLooks = 240;
+
 std::string ExitMessage(const ContainerStatus& container, const std::string& tail) {
   if (!container.exit_status) return "the container ended unseen; its exit status is not known";
   std::string message = fmt::format("the container exited with status {}", *container.exit_status);
@@ -49,7 +54,44 @@ void TaskPipeline::OnRunning(const ContainerStatus& container) {
   SaveEventually();
   backoff_.Reset();
   Watch();
+  OpenPorts(0);
   if (IsStopping()) BeginStop();
+}
+
+void TaskPipeline::OpenPorts(int attempt) {
+  const bool is_wanted = spec_.host_ssh_keys_size() > 0 && state() == v1::TASK_STATE_RUNNING;
+  if (!is_wanted || is_opening_ports_ || is_finishing_) return;
+  std::vector<std::uint16_t> ports;
+  for (const v1::PortMapping& port : record_.status().ports()) {
+    ports.push_back(static_cast<std::uint16_t>(port.host_port()));
+  }
+  is_opening_ports_ = true;
+  RunStep(
+      context_.steps,
+      [this, ports = std::move(ports)] { return OpenPortsStep(ports); },
+      [this, attempt](const absl::StatusOr<bool>& is_known) { OnPortsOpened(is_known, attempt); });
+}
+
+absl::StatusOr<bool> TaskPipeline::OpenPortsStep(std::vector<std::uint16_t> ports) {
+  // On the host's own network the runner has taken a port by itself, and says so in its directory.
+  if (ports.empty()) ports = context_.directory.RunnerPorts(spec_.task_id());
+  if (ports.empty()) return false;
+  RETURN_IF_ERROR(context_.host.OpenPorts(spec_, ports));
+  return true;
+}
+
+void TaskPipeline::OnPortsOpened(const absl::StatusOr<bool>& is_known, int attempt) {
+  is_opening_ports_ = false;
+  if (after_opening_) return std::exchange(after_opening_, nullptr)();
+  if (is_known.ok() && *is_known) return;
+  if (!is_known.ok()) {
+    telemetry::Warn("keys could not be installed on the host",
+                    {{"task_id", spec_.task_id()}, {"status", is_known.status()}});
+  }
+  if (attempt >= kMaxPortLooks) return;
+  PostAfter(kPortLookPause, [self = shared_from_this(), attempt] {
+    if (!self->is_closed_) self->OpenPorts(attempt + 1);
+  });
 }
 
 void TaskPipeline::Watch() {
@@ -207,15 +249,32 @@ void TaskPipeline::Remove(std::function<void(absl::Status)> done) {
                       {{"from", from}, {"event", "remove"}, {"task_id", self->spec_.task_id()}}));
     }
     self->removal_waiters_.push_back(done);
-    if (self->is_removal_running_) return;
-    self->record_.set_is_removing(true);
-    // Not to be stopped by a full disk: the removal makes room.
-    if (const absl::Status saved = self->context_.journal.Save(self->record_); !saved.ok()) {
-      telemetry::Warn("a removal is not on disk", {{"status", saved}});
-    }
-    FAILPOINT("shim.before_remove");
-    self->RunRemoval();
+    self->BeginRemoval();
   });
+}
+
+void TaskPipeline::ForceRemove(std::function<void(absl::Status)> done) {
+  Post([self = shared_from_this(), done = std::move(done)] {
+    if (self->is_closed_) {
+      return done(
+          base::Error(absl::StatusCode::kUnavailable, "SHUTTING_DOWN", "the shim is stopping"));
+    }
+    self->removal_waiters_.push_back(done);
+    if (self->state() == v1::TASK_STATE_TERMINATED) return self->BeginRemoval();
+    self->is_removal_wanted_ = true;
+    self->TakeStop({.message = "removed by force"}, [](const absl::StatusOr<v1::TaskStatus>&) {});
+  });
+}
+
+void TaskPipeline::BeginRemoval() {
+  if (is_removal_running_) return;
+  record_.set_is_removing(true);
+  // Not to be stopped by a full disk: the removal makes room.
+  if (const absl::Status saved = context_.journal.Save(record_); !saved.ok()) {
+    telemetry::Warn("a removal is not on disk", {{"status", saved}});
+  }
+  FAILPOINT("shim.before_remove");
+  RunRemoval();
 }
 
 void TaskPipeline::RunRemoval() {

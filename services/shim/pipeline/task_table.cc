@@ -34,6 +34,12 @@ TaskTable::TaskTable(PipelineContext context, ExecutorFactory make_executor)
 absl::Status TaskTable::Restore() {
   ASSIGN_OR_RETURN(auto containers, context_.runtime.List());
   ASSIGN_OR_RETURN(const auto records, context_.journal.LoadAll());
+  std::vector<record::TaskRecord> live;
+  for (const record::TaskRecord& record : records) {
+    const bool is_over = record.status().state() == v1::TASK_STATE_TERMINATED;
+    if (!is_over && UsesHostResources(record.spec())) live.push_back(record);
+  }
+  context_.host.Restore(live);
   for (const record::TaskRecord& record : records) RestoreTask(record, &containers);
   for (const ContainerStatus& container : containers) RemoveStray(container);
   return absl::OkStatus();
@@ -101,6 +107,21 @@ void TaskTable::Remove(const std::string& task_id, Done done) {
   pipeline->Remove(std::move(done));
 }
 
+void TaskTable::ForceRemove(const std::string& task_id, Done done) {
+  const auto pipeline = Find(task_id);
+  if (!pipeline) return done(absl::OkStatus());
+  pipeline->ForceRemove(std::move(done));
+}
+
+void TaskTable::Snapshot(const std::string& task_id,
+                         std::function<void(absl::StatusOr<record::TaskRecord>)> done) {
+  const auto pipeline = Find(task_id);
+  if (!pipeline) return done(UnknownTask(task_id));
+  pipeline->Snapshot(std::move(done));
+}
+
+bool TaskTable::Contains(const std::string& task_id) const { return Find(task_id) != nullptr; }
+
 void TaskTable::Close() {
   std::map<std::string, Entry> entries;
   {
@@ -120,6 +141,13 @@ void TaskTable::Close() {
 std::size_t TaskTable::size() const {
   base::MutexLock lock(mutex_);
   return entries_.size();
+}
+
+std::set<std::string> TaskTable::ids() const {
+  base::MutexLock lock(mutex_);
+  std::set<std::string> ids;
+  for (const auto& [id, entry] : entries_) ids.insert(id);
+  return ids;
 }
 
 std::shared_ptr<TaskPipeline> TaskTable::Find(const std::string& task_id) const {

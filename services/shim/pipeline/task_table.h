@@ -3,6 +3,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include <absl/status/status.h>
@@ -42,11 +43,21 @@ class TaskTable {
   // See TaskPipeline. OK when there is no such task.
   void Remove(const std::string& task_id, Done done);
 
+  // See TaskPipeline. OK when there is no such task.
+  void ForceRemove(const std::string& task_id, Done done);
+
+  // See TaskPipeline. TASK_NOT_FOUND when there is no such task.
+  void Snapshot(const std::string& task_id,
+                std::function<void(absl::StatusOr<record::TaskRecord>)> done);
+
+  bool Contains(const std::string& task_id) const;
+
   // Lets go of all tasks without ending them; returns when no pipeline acts any more. The executors
   // must run meanwhile.
   void Close();
 
   std::size_t size() const;
+  std::set<std::string> ids() const;
 
  private:
   struct Entry {

@@ -10,13 +10,17 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "dstack/runner/v1/job.pb.h"
+
 #include "libs/base/file.h"
 #include "libs/base/status.h"
 #include "libs/testing/log_capture.h"
 #include "libs/testing/manual_executor.h"
 #include "libs/testing/temp_dir.h"
 #include "services/shim/adapters/fake_container_runtime.h"
+#include "services/shim/adapters/fake_host_resources.h"
 #include "services/shim/adapters/fake_task_journal.h"
+#include "services/shim/domain/container_name.h"
 
 namespace dstack::shim {
 namespace {
@@ -60,6 +64,7 @@ struct Fixture {
                                                         .gpus = *gpus,
                                                         .board = *board,
                                                         .delivery = delivery,
+                                                        .host = host,
                                                         .directory = directory,
                                                         .abilities = abilities,
                                                         .steps = *executor,
@@ -100,6 +105,7 @@ struct Fixture {
   FakeContainerRuntime runtime;
   FakeTaskJournal journal;
   FakeDelivery delivery;
+  FakeHostResources host;
   HostAbilities abilities{.has_images = true, .has_privileged = true, .has_mounts = true};
   TaskDirectory directory{ShimHome(dir.path()), ::geteuid(), ::getegid()};
   std::shared_ptr<testing::ManualExecutor> executor;
@@ -251,7 +257,7 @@ TEST_CASE("a second request can only shorten the grace, and sends no second SIGT
   CHECK(f.Status().revision() == before.revision());
 }
 
-TEST_CASE("submit: same content changes nothing, another one is refused") {
+TEST_CASE("S4 submit: same content changes nothing, another one is refused") {
   Fixture f;
   REQUIRE(f.Submit().ok());
   const auto revision = f.Status().revision();
@@ -264,6 +270,66 @@ TEST_CASE("submit: same content changes nothing, another one is refused") {
   CHECK(base::Reason(f.Submit(bad)) == "INVALID_FIELDS");
   CHECK(f.table->size() == 1);
   CHECK(f.runtime.starts(kId) == 1);
+}
+
+TEST_CASE("S5 S6 S7 the table keeps tasks apart") {
+  Fixture f;
+  CHECK_FALSE(f.table->Contains(kId));
+  REQUIRE(f.Submit().ok());
+  CHECK(f.table->Contains(kId));
+  CHECK_FALSE(f.table->Contains(kOther));
+  const v1::TaskStatus before = f.Status();
+  REQUIRE(f.Submit(MakeSpec(kOther)).ok());
+  CHECK(f.table->size() == 2);
+  CHECK(f.Status().revision() == before.revision());
+  v1::TaskSpec changed = MakeSpec();
+  changed.set_image("other:1");
+  CHECK_FALSE(f.Submit(changed).ok());
+  CHECK(f.Status().revision() == before.revision());
+}
+
+TEST_CASE("S8 S9 S11 changes of unknown tasks are errors, their removal is not") {
+  Fixture f;
+  absl::Status status;
+  f.table->Terminate(kId, {}, [&](const auto& result) { status = result.status(); });
+  CHECK(base::Reason(status) == "TASK_NOT_FOUND");
+  f.table->Snapshot(kId, [&](const auto& result) { status = result.status(); });
+  CHECK(base::Reason(status) == "TASK_NOT_FOUND");
+  CHECK(f.table->size() == 0);
+  CHECK(f.Remove().ok());
+  REQUIRE(f.Submit().ok());
+  f.Terminate(0ms);
+  CHECK(f.Status().state() == v1::TASK_STATE_TERMINATED);
+  CHECK(f.Remove().ok());
+  CHECK_FALSE(f.table->Contains(kId));
+}
+
+TEST_CASE("S14 a task starts with its spec and its container's name") {
+  Fixture f;
+  const v1::TaskSpec spec = MakeSpec();
+  f.table->Submit(spec, [](const absl::Status&) {});
+  f.executor->RunReady();
+  record::TaskRecord record;
+  f.table->Snapshot(kId, [&](absl::StatusOr<record::TaskRecord> r) { record = *std::move(r); });
+  f.executor->RunReady();
+  CHECK(IsSameSpec(record.spec(), spec));
+  CHECK(f.journal.saved_states(kId).front() == v1::TASK_STATE_PENDING);
+  CHECK(record.status().container_name() == ContainerName(spec.name(), spec.task_id()));
+}
+
+TEST_CASE("a forced removal kills, removes, and answers when all is gone") {
+  Fixture f;
+  REQUIRE(f.Submit().ok());
+  f.runtime.IgnoreSigterm(true);
+  absl::Status removed = absl::UnknownError("no answer");
+  f.table->ForceRemove(kId, [&](const absl::Status& status) { removed = status; });
+  f.executor->RunReady();
+  CHECK(removed.ok());
+  CHECK(f.runtime.size() == 0);
+  CHECK_FALSE(f.table->Contains(kId));
+  CHECK(f.gpus->free_count() == 2);
+  f.table->ForceRemove(kId, [&](const absl::Status& status) { removed = status; });
+  CHECK(removed.ok());
 }
 
 TEST_CASE("a journal that cannot be written refuses the task") {
@@ -447,6 +513,81 @@ TEST_CASE("mounts: directories are made, optional ones that cannot be are left o
   REQUIRE(f.Submit(strict).ok());
   CHECK(f.Status(kOther).termination_reason() == v1::TASK_TERMINATION_REASON_EXECUTOR_ERROR);
   CHECK(f.Status(kOther).termination_message().find("/proc/none/x") != std::string::npos);
+}
+
+v1::TaskSpec MakeHostSpec() {
+  v1::TaskSpec spec = MakeSpec();
+  auto* volume = spec.add_volumes();
+  volume->set_name("data");
+  volume->set_device_name("/dev/sdz");
+  volume->set_container_path("/data");
+  spec.set_host_ssh_user("ubuntu");
+  spec.add_host_ssh_keys(
+      "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPvMKTHGgFKBnfzmgLDqlJy7VwiocGfGMXYQeo4IJ7Xe u@h");
+  return spec;
+}
+
+TEST_CASE("disks and keys are held while a task lives, and given back before it has ended") {
+  Fixture f;
+  REQUIRE(f.Submit(MakeHostSpec()).ok());
+  REQUIRE(f.Status().state() == v1::TASK_STATE_RUNNING);
+  CHECK(f.host.holders() == std::set<std::string>{kId});
+  REQUIRE(f.runtime.launch(kId)->task.mounts_size() == 1);
+  CHECK(f.runtime.launch(kId)->task.mounts(0).host_path() == "/fake/data");
+
+  f.Restart();
+  REQUIRE(f.table->Restore().ok());
+  f.executor->RunReady();
+  CHECK(f.host.holders() == std::set<std::string>{kId});
+
+  f.host.FailNextRelease(absl::UnavailableError("busy"));
+  f.runtime.Exit(kId, 0);
+  f.executor->RunReady();
+  CHECK(f.Status().state() == v1::TASK_STATE_TERMINATED);
+  CHECK(f.host.holders().empty());
+  f.Restart();
+  REQUIRE(f.table->Restore().ok());
+  CHECK(f.host.holders().empty());
+}
+
+TEST_CASE("a disk that cannot be mounted ends the task before anything is pulled") {
+  Fixture f;
+  f.host.FailNextPrepare(absl::FailedPreconditionError("volume data: it holds something"));
+  REQUIRE(f.Submit(MakeHostSpec()).ok());
+  CHECK(f.Status().state() == v1::TASK_STATE_TERMINATED);
+  CHECK(f.Status().termination_reason() == v1::TASK_TERMINATION_REASON_EXECUTOR_ERROR);
+  CHECK(f.Status().termination_message().find("volume data") != std::string::npos);
+  CHECK(f.host.holders().empty());
+  CHECK(f.gpus->free_count() == 2);
+}
+
+TEST_CASE("the port that a runner takes by itself is opened once it is known") {
+  Fixture f;
+  v1::TaskSpec spec = MakeHostSpec();
+  spec.set_network_mode(v1::NETWORK_MODE_HOST);
+  REQUIRE(f.Submit(spec).ok());
+  CHECK(f.host.ports(kId).empty());
+  runner::v1::JobStatus status;
+  status.set_ssh_port(41234);
+  const std::string path = ShimHome(f.dir.path()).RunnerDir(kId) + "/status.pb";
+  REQUIRE(base::WriteFileAtomic(path, status.SerializeAsString()).ok());
+  f.clock.Advance(std::chrono::seconds(1));
+  f.executor->RunReady();
+  CHECK(f.host.ports(kId) == std::vector<std::uint16_t>{41234});
+}
+
+TEST_CASE("a mount that a symbolic link leads to the shim's home is refused") {
+  Fixture f;
+  f.abilities.protected_paths = {f.dir.path()};
+  testing::TempDir elsewhere;
+  REQUIRE(::symlink(f.dir.path().c_str(), elsewhere.Path("link").c_str()) == 0);
+  v1::TaskSpec spec = MakeSpec();
+  auto* mount = spec.add_mounts();
+  mount->set_host_path(elsewhere.Path("link/tasks"));
+  mount->set_container_path("/x");
+  REQUIRE(f.Submit(spec).ok());
+  CHECK(f.Status().termination_reason() == v1::TASK_TERMINATION_REASON_EXECUTOR_ERROR);
+  CHECK(f.Status().termination_message().find("agent") != std::string::npos);
 }
 
 }  // namespace

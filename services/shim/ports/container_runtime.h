@@ -81,8 +81,8 @@ class ContainerRuntime {
   // From memory.
   virtual RuntimeFacts facts() const = 0;
 
-  // Brings the task's image to the host, if it is not there. Progress is reported on the calling
-  // thread, as often as the engine tells it.
+  // Brings the task's image to the host, if it is not there, and keeps it until Remove(). Progress
+  // is reported on the calling thread, as often as the engine tells it.
   virtual absl::StatusOr<ImageConfig> PrepareImage(
       const v1::TaskSpec& task,
       const std::function<void(const v1::PullProgress&)>& on_progress,
@@ -113,8 +113,18 @@ class ContainerRuntime {
   // All containers of this shim.
   virtual absl::StatusOr<std::vector<ContainerStatus>> List() = 0;
 
+  // The container as the engine describes it, as JSON without the values of its environment. For
+  // people; empty when the runtime has nothing to tell.
+  virtual absl::StatusOr<std::string> Describe(const std::string& task_id) {
+    static_cast<void>(task_id);
+    return std::string();
+  }
+
   // The last lines that the supervisor itself printed, for messages; empty when unknown.
   virtual std::string OutputTail(const std::string& task_id) = 0;
+
+  // Frees what nothing needs any more; to be called every few minutes. May block for minutes.
+  virtual void Tidy() {}
 };
 
 }  // namespace dstack::shim

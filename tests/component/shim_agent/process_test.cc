@@ -127,6 +127,48 @@ TEST_CASE("nothing of a job is left after it was killed") {
   CHECK(fixture.Processes(task).empty());
 }
 
+TEST_CASE("processes of a task whose record is lost are found and ended") {
+  Fixture fixture;
+  fixture.Start();
+  const v1::TaskSpec task = fixture.Submit();
+  fixture.RunJob(task, "(setsid sleep 600 &); echo begun; sleep 600", "begun");
+  fixture.tasks.clear();
+  fixture.client.reset();
+  fixture.shim.Kill();
+  const std::string dir = fixture.shim.home() + "/tasks/" + task.task_id();
+  for (const char* name : {"/task.pb", "/task.pb.prev"}) {
+    REQUIRE(base::WriteFileAtomic(dir + name, "garbage", 0600).ok());
+  }
+  fixture.Start();
+  fixture.client->AwaitSynced();
+  CHECK(fixture.client->tasks_before_sync() == 0);
+  testing::Await(20s, [&] { return fixture.Processes(task).empty(); });
+  CHECK(base::Exists(fixture.shim.home() + "/damaged"));
+}
+
+TEST_CASE("after a reboot a pid means nothing: the task ended unseen") {
+  Fixture fixture;
+  fixture.Start();
+  const v1::TaskSpec task = fixture.Submit();
+  fixture.RunJob(task, "echo begun; sleep 600", "begun");
+  fixture.client.reset();
+  fixture.shim.Kill();
+  const std::string path = fixture.shim.home() + "/tasks/" + task.task_id() + "/process.json";
+  std::string text = base::ReadFile(path).value_or("");
+  const std::vector<pid_t> processes = fixture.Processes(task);
+  for (const pid_t pid : processes) ::kill(pid, SIGKILL);
+  // What the kernel gives to another process later.
+  const std::size_t boot_id = text.find("\"boot_id\":\"") + 11;
+  text[boot_id] = text[boot_id] == '0' ? '1' : '0';
+  REQUIRE(base::WriteFileAtomic(path, text, 0600).ok());
+  fixture.Start();
+  const auto ended = fixture.client->AwaitState(task.task_id(), v1::TASK_STATE_TERMINATED);
+  CHECK(ended.termination_reason() ==
+        v1::TASK_TERMINATION_REASON_CONTAINER_EXITED_WITH_ERROR);
+  CHECK_FALSE(ended.has_exit_status());
+  CHECK(ended.termination_message().find("not known") != std::string::npos);
+}
+
 TEST_CASE("a start that was cut off is neither lost nor done twice") {
   for (const char* point : {"shim.process.before_spawn", "shim.process.after_spawn"}) {
     INFO(point);
@@ -268,7 +310,7 @@ TEST_CASE("a second shim on one home is refused") {
   fixture.Start();
   const auto result = process::Run(fixture.shim.Command(), 20s);
   REQUIRE(result.ok());
-  CHECK(result->exit.code == 1);
+  CHECK(result->exit.code == 69);
   CHECK(result->stderr_text.find("another shim") != std::string::npos);
 }
 

@@ -36,6 +36,7 @@ ShimClient::ShimClient(const std::string& target, Settings settings) {
   request.mutable_hello()->set_replica_id("replica");
   request.mutable_hello()->set_epoch(settings.epoch);
   request.mutable_hello()->set_protocol_version(settings.protocol_version);
+  request.mutable_hello()->set_wants_metrics_batches(settings.wants_metrics_batches);
   stream_->Write(request);
   reader_ = std::thread([this] { Read(); });
 }
@@ -60,9 +61,19 @@ void ShimClient::Handle(const v1::SessionResponse& response) {
   if (response.sequence() != ++sequence_) defect_ = "sequence has holes";
   if (sequence_ == 1 && !response.has_hello()) defect_ = "hello is not the first";
   if (response.has_hello()) hello_ = response.hello();
+  if (response.has_hello()) facts_ = response.hello().facts();
+  if (response.has_host_facts()) facts_ = response.host_facts();
+  for (const v1::HostMetrics& sample : response.host_metrics_batch().samples()) {
+    samples_.push_back(sample);
+  }
   if (response.has_sync_done()) is_synced_ = true;
   if (response.has_task_removed()) removed_.insert(response.task_removed().task_id());
   if (response.has_command_failed()) failures_.push_back(response.command_failed());
+  if (response.has_upgrade_status()) upgrade_ = response.upgrade_status();
+  if (response.has_drain_status()) drain_ = response.drain_status();
+  if (response.has_component_status()) {
+    components_[response.component_status().component().sha256()] = response.component_status();
+  }
   if (!response.has_task_status()) return;
   const v1::TaskStatus& status = response.task_status();
   if (!is_synced_) ++tasks_before_sync_;
@@ -113,6 +124,8 @@ void ShimClient::Await(const std::string& what, const std::function<bool()>& con
         base::MutexLock lock(mutex_);
         std::string text = what + "; closed " + (closed_ ? closed_->error_message() : "no");
         for (const auto& [id, status] : statuses_) text += "\n" + status.ShortDebugString();
+        text += "\n" + upgrade_.ShortDebugString();
+        for (const auto& [id, status] : components_) text += "\n" + status.ShortDebugString();
         for (const auto& failure : failures_) text += "\n" + failure.ShortDebugString();
         return text;
       });
@@ -156,6 +169,44 @@ grpc::Status ShimClient::AwaitClosed() {
   return *closed_;
 }
 
+v1::UpgradeStatus ShimClient::AwaitUpgrade(v1::UpgradeState state) {
+  Await("waiting for " + v1::UpgradeState_Name(state),
+        [&]() NO_THREAD_SAFETY_ANALYSIS { return upgrade_.state() == state; });
+  base::MutexLock lock(mutex_);
+  return upgrade_;
+}
+
+v1::ComponentStatus ShimClient::AwaitComponent(const std::string& sha256,
+                                               v1::ComponentState state) {
+  Await("waiting for " + v1::ComponentState_Name(state), [&]() NO_THREAD_SAFETY_ANALYSIS {
+    const auto it = components_.find(sha256);
+    return it != components_.end() && it->second.state() == state;
+  });
+  base::MutexLock lock(mutex_);
+  return components_[sha256];
+}
+
+v1::HostFacts ShimClient::AwaitFacts(const std::function<bool(const v1::HostFacts&)>& fits) {
+  Await("waiting for facts", [&]() NO_THREAD_SAFETY_ANALYSIS { return fits(facts_); });
+  base::MutexLock lock(mutex_);
+  return facts_;
+}
+
+std::vector<v1::HostMetrics> ShimClient::AwaitSamples(std::size_t count) {
+  Await("waiting for samples",
+        [&]() NO_THREAD_SAFETY_ANALYSIS { return samples_.size() >= count; });
+  base::MutexLock lock(mutex_);
+  return samples_;
+}
+
+v1::DrainStatus ShimClient::AwaitDrain(bool is_draining, std::uint32_t live_tasks) {
+  Await("waiting for the drain", [&]() NO_THREAD_SAFETY_ANALYSIS {
+    return drain_ && drain_->is_draining() == is_draining && drain_->live_tasks() == live_tasks;
+  });
+  base::MutexLock lock(mutex_);
+  return *drain_;
+}
+
 v1::TaskStatus ShimClient::Status(const std::string& task_id) const {
   base::MutexLock lock(mutex_);
   const auto it = statuses_.find(task_id);
@@ -172,6 +223,11 @@ std::vector<v1::PullProgress> ShimClient::Progress(const std::string& task_id) c
   base::MutexLock lock(mutex_);
   const auto it = progress_.find(task_id);
   return it == progress_.end() ? std::vector<v1::PullProgress>() : it->second;
+}
+
+bool ShimClient::IsRemoved(const std::string& task_id) const {
+  base::MutexLock lock(mutex_);
+  return removed_.contains(task_id);
 }
 
 std::size_t ShimClient::tasks_before_sync() const {

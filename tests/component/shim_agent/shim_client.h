@@ -25,6 +25,7 @@ class ShimClient {
     std::uint64_t epoch = 1;
     std::string server_id = "server-1";
     std::uint32_t protocol_version = 1;
+    bool wants_metrics_batches = false;
   };
 
   ShimClient(const std::string& target, Settings settings);
@@ -45,13 +46,22 @@ class ShimClient {
   void AwaitRemoved(const std::string& task_id);
   v1::CommandFailed AwaitFailure();
   grpc::Status AwaitClosed();
+  // The newest one.
+  v1::UpgradeStatus AwaitUpgrade(v1::UpgradeState state);
+  v1::ComponentStatus AwaitComponent(const std::string& sha256, v1::ComponentState state);
+  v1::DrainStatus AwaitDrain(bool is_draining, std::uint32_t live_tasks);
 
+  // The first facts, in hello or later, that fit.
+  v1::HostFacts AwaitFacts(const std::function<bool(const v1::HostFacts&)>& fits);
+  // At least so many samples, from batches, in the order in which they came.
+  std::vector<v1::HostMetrics> AwaitSamples(std::size_t count);
   // Newest status; default if none came.
   v1::TaskStatus Status(const std::string& task_id) const;
   // States in the order in which they were told.
   std::vector<v1::TaskState> States(const std::string& task_id) const;
   std::vector<v1::PullProgress> Progress(const std::string& task_id) const;
   std::size_t tasks_before_sync() const;
+  bool IsRemoved(const std::string& task_id) const;
   v1::ShimService::Stub& stub() { return *stub_; }
 
  private:
@@ -73,6 +83,11 @@ class ShimClient {
   std::map<std::string, std::vector<v1::PullProgress>> progress_ GUARDED_BY(mutex_);
   std::set<std::string> removed_ GUARDED_BY(mutex_);
   std::vector<v1::CommandFailed> failures_ GUARDED_BY(mutex_);
+  v1::UpgradeStatus upgrade_ GUARDED_BY(mutex_);
+  std::map<std::string, v1::ComponentStatus> components_ GUARDED_BY(mutex_);
+  std::optional<v1::DrainStatus> drain_ GUARDED_BY(mutex_);
+  v1::HostFacts facts_ GUARDED_BY(mutex_);
+  std::vector<v1::HostMetrics> samples_ GUARDED_BY(mutex_);
   std::optional<grpc::Status> closed_ GUARDED_BY(mutex_);
   std::uint64_t sequence_ GUARDED_BY(mutex_) = 0;
   std::string defect_ GUARDED_BY(mutex_);

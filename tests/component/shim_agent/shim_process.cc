@@ -36,7 +36,10 @@ std::vector<std::string> ShimProcess::Command() const {
                                       "--runner-binary",
                                       testing::Binary("dstack-runner"),
                                       "--log-level",
-                                      "debug"};
+                                      "debug",
+                                      // A registry that is not there is not waited for.
+                                      "--pull-attempts",
+                                      "1"};
   if (!settings_.base_image.empty()) {
     command.insert(command.end(), {"--base-image", settings_.base_image});
   }
@@ -44,6 +47,7 @@ std::vector<std::string> ShimProcess::Command() const {
     command.insert(command.end(),
                    {"--ssh-bundle-dir", testing::BuildDir() + "/share/dstack/ssh-bundle"});
   }
+  command.insert(command.end(), settings_.extra_args.begin(), settings_.extra_args.end());
   return command;
 }
 

@@ -21,6 +21,8 @@ class ShimProcess {
     std::string docker_host;  // of an engine; empty for the process runtime
     std::string base_image;
     bool has_ssh = false;
+    // Appended to the command line.
+    std::vector<std::string> extra_args = {};
   };
 
   explicit ShimProcess(Settings settings);

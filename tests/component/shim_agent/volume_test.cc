@@ -1,0 +1,241 @@
+// Disks on loop devices: real file systems, real mounts.
+#include <fstream>
+#include <string>
+#include <thread>
+
+#include <catch2/catch.hpp>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "libs/base/file.h"
+#include "libs/base/sha256.h"
+#include "libs/base/status.h"
+#include "libs/process/subprocess.h"
+#include "libs/testing/paths.h"
+#include "libs/testing/await.h"
+#include "services/shim/adapters/volume_store.h"
+#include "tests/component/runner_agent/session_client.h"
+#include "tests/component/shim_agent/docker_fixture.h"
+
+namespace dstack::shim {
+namespace {
+
+using namespace std::chrono_literals;
+
+// A disk of zeros.
+class LoopDisk {
+ public:
+  // False, with the reason printed, when this machine gives none.
+  static bool CanMount() {
+    const auto made = LoopDisk::Make(1 << 20);
+    if (made) return true;
+    testing::Skip("kernel: no loop devices (CAP_SYS_ADMIN and /dev/loop-control are needed)");
+    return false;
+  }
+  static std::unique_ptr<LoopDisk> Make(off_t bytes) {
+    std::unique_ptr<LoopDisk> disk(new LoopDisk);
+    std::ofstream(disk->image()).flush();
+    REQUIRE(::truncate(disk->image().c_str(), bytes) == 0);
+    if (!disk->Attach()) return nullptr;
+    return disk;
+  }
+  ~LoopDisk() { Detach(); }
+
+  bool Attach() {
+    const auto device = process::RunChecked({"losetup", "-f", "--show", "--", image()}, 20s);
+    if (!device.ok()) return false;
+    device_ = device->substr(0, device->find('\n'));
+    return true;
+  }
+  void Detach() {
+    if (!device_.empty()) {
+      static_cast<void>(process::RunChecked({"losetup", "-d", device_}, 20s).ok());
+    }
+    device_.clear();
+  }
+  void Grow(off_t bytes) {
+    Detach();
+    REQUIRE(::truncate(image().c_str(), bytes) == 0);
+    REQUIRE(Attach());
+  }
+  std::string image() const { return dir_.Path("image"); }
+  const std::string& device() const { return device_; }
+
+ private:
+  LoopDisk() = default;
+  testing::TempDir dir_;
+  std::string device_;
+};
+
+struct Fixture {
+  Fixture() { Restart({}); }
+  ~Fixture() {
+    for (const char* task : {"t1", "t2"}) static_cast<void>(store->Release(task).ok());
+  }
+  void Restart(const std::vector<std::pair<std::string, std::string>>& held) {
+    store = std::make_unique<VolumeStore>(
+        VolumeStoreSettings{.mount_root = dir.Path("mnt"),
+                            .state_file = dir.Path("volumes.json"),
+                            .devices = {.find_limit = 1s, .find_pause = 10ms, .probe_pause = 5ms}});
+    store->Restore(held);
+  }
+  absl::StatusOr<std::string> Attach(const std::string& task,
+                                     const LoopDisk& disk,
+                                     bool may_format = true) {
+    v1::VolumeMount volume;
+    volume.set_name("data");
+    volume.set_device_name(disk.device());
+    volume.set_may_format(may_format);
+    return store->Attach(task, volume, {});
+  }
+  bool IsMounted() const {
+    return !MountedDevice(*base::ReadFile("/proc/self/mountinfo"), dir.Path("mnt/data")).empty();
+  }
+  std::uint64_t Size() const {
+    struct statvfs info {};
+    REQUIRE(::statvfs(dir.Path("mnt/data").c_str(), &info) == 0);
+    return std::uint64_t{info.f_blocks} * info.f_frsize;
+  }
+
+  testing::TempDir dir;
+  std::unique_ptr<VolumeStore> store;
+};
+
+TEST_CASE("an empty disk is formatted once, shared, and keeps its data") {
+  if (!LoopDisk::CanMount()) return;
+  const auto disk = LoopDisk::Make(48 << 20);
+  Fixture f;
+  const auto refused = f.Attach("t1", *disk, /*may_format=*/false);
+  INFO(refused.status());
+  CHECK(absl::IsFailedPrecondition(refused.status()));
+  CHECK_FALSE(f.IsMounted());
+
+  const auto directory = f.Attach("t1", *disk);
+  INFO(directory.status());
+  REQUIRE(directory.ok());
+  struct stat info {};
+  REQUIRE(::stat(directory->c_str(), &info) == 0);
+  CHECK((info.st_mode & 0777U) == 0777);
+  std::ofstream(*directory + "/file") << "kept";
+  REQUIRE(f.Attach("t2", *disk).ok());
+  REQUIRE(f.store->Release("t1").ok());
+  CHECK(f.IsMounted());
+  REQUIRE(f.store->Release("t2").ok());
+  CHECK_FALSE(f.IsMounted());
+
+  REQUIRE(f.Attach("t1", *disk).ok());
+  CHECK(base::ReadFile(*directory + "/file").value_or("") == "kept");
+}
+
+TEST_CASE("two tasks at once format a disk once") {
+  if (!LoopDisk::CanMount()) return;
+  const auto disk = LoopDisk::Make(48 << 20);
+  Fixture f;
+  // As another shim of this host would: it knows nothing of the first.
+  Fixture other;
+  absl::Status first;
+  std::thread thread([&] { first = f.Attach("t1", *disk).status(); });
+  const absl::Status second = other.Attach("t2", *disk).status();
+  thread.join();
+  INFO(first);
+  INFO(second);
+  CHECK(first.ok());
+  CHECK(second.ok());
+  std::ofstream(f.dir.Path("mnt/data/file")) << "one file system";
+  CHECK(base::ReadFile(other.dir.Path("mnt/data/file")).value_or("") == "one file system");
+}
+
+TEST_CASE("a disk that holds anything is never formatted") {
+  if (!LoopDisk::CanMount()) return;
+  // A partition table with one partition of Linux.
+  std::string table(512, '\0');
+  table.replace(446, 16, std::string("\0\0\0\0\x83\0\0\0\0\x08\0\0\0\x08\0\0", 16));
+  table.replace(510, 2, "\x55\xaa");
+  const struct {
+    const char* name;
+    std::vector<std::string> command;  // the device is appended
+    std::string input;
+  } rows[] = {{"a partition table", {"dd", "status=none", "conv=notrunc"}, table},
+              {"swap", {"mkswap"}, ""},
+              {"raw bytes in the middle", {"dd", "status=none", "bs=1M", "seek=24"}, "raw"}};
+  for (const auto& row : rows) {
+    INFO(row.name);
+    const auto disk = LoopDisk::Make(48 << 20);
+    std::vector<std::string> command = row.command;
+    command.push_back(command[0] == "dd" ? "of=" + disk->device() : disk->device());
+    const auto made = process::RunChecked(command, 20s, {.stdin_data = row.input});
+    INFO(made.status());
+    REQUIRE(made.ok());
+    REQUIRE(process::RunChecked({"sync", disk->device()}, 20s).ok());
+    const std::string before = base::Sha256Hex(*base::ReadFile(disk->image()));
+    Fixture f;
+    const auto attached = f.Attach("t1", *disk);
+    INFO(attached.status());
+    CHECK_FALSE(attached.ok());
+    CHECK_FALSE(f.IsMounted());
+    CHECK(base::Sha256Hex(*base::ReadFile(disk->image())) == before);
+  }
+}
+
+TEST_CASE("a file system follows a disk that has grown") {
+  if (!LoopDisk::CanMount()) return;
+  const auto disk = LoopDisk::Make(32 << 20);
+  Fixture f;
+  REQUIRE(f.Attach("t1", *disk).ok());
+  std::ofstream(f.dir.Path("mnt/data/file")) << "kept";
+  const std::uint64_t before = f.Size();
+  REQUIRE(f.store->Release("t1").ok());
+  disk->Grow(96 << 20);
+  REQUIRE(f.Attach("t1", *disk).ok());
+  CHECK(f.Size() > 2 * before);
+  CHECK(base::ReadFile(f.dir.Path("mnt/data/file")).value_or("") == "kept");
+}
+
+TEST_CASE("what a crash leaves mounted is unmounted, what live tasks hold stays") {
+  if (!LoopDisk::CanMount()) return;
+  const auto disk = LoopDisk::Make(48 << 20);
+  Fixture f;
+  REQUIRE(f.Attach("t1", *disk).ok());
+  f.Restart({{"t1", "data"}});
+  CHECK(f.IsMounted());
+  f.Restart({});
+  CHECK_FALSE(f.IsMounted());
+}
+
+TEST_CASE("a task writes to its disk, and the disk is unmounted at its end") {
+  if (!LoopDisk::CanMount()) return;
+  const auto disk = LoopDisk::Make(48 << 20);
+  testing::TempDir mounts;
+  const auto fixture = DockerFixture::Make({.extra_args = {"--volumes-dir", mounts.Path("v")}});
+  if (!fixture) return;
+  fixture->Start();
+  fixture->Connect();
+  v1::TaskSpec task = MakeTask(testing::kBusyboxImage);
+  auto* volume = task.add_volumes();
+  volume->set_name("data");
+  volume->set_device_name(disk->device());
+  volume->set_may_format(true);
+  volume->set_container_path("/data");
+  fixture->client->Submit(task);
+  const auto running = fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
+  runner::ServerStore store;
+  {
+    runner::SessionClient session("unix:" + running.runner_socket(), task.runner_token(), store);
+    session.Submit(runner::MakeShellJob("echo written >/data/file; sleep 600"));
+    session.AwaitFilesNeeded();
+    session.StartJob();
+    testing::Await(20s, [&] {
+      return base::ReadFile(mounts.Path("v/data/file")).value_or("") == "written\n";
+    });
+  }
+  fixture->Restart();
+  CHECK(base::Exists(mounts.Path("v/data/file")));
+  fixture->client->Terminate(task.task_id(), 0);
+  fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_TERMINATED);
+  CHECK_FALSE(base::Exists(mounts.Path("v/data/file")));
+}
+
+}  // namespace
+}  // namespace dstack::shim
