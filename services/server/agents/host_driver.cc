@@ -5,6 +5,7 @@
 #include "fmt/format.h"
 #include "libs/base/status.h"
 #include "libs/telemetry/log.h"
+#include "services/server/domain/offer/blocks.h"
 
 namespace dstack::server {
 namespace {
@@ -25,23 +26,6 @@ std::string RuntimeName(shim::v1::ContainerRuntime runtime) {
     default:
       return "";
   }
-}
-
-// Blocks that the host is divided into; an error in words when it cannot be.
-absl::StatusOr<std::uint32_t> TotalBlocks(std::uint32_t wanted,
-                                          const common::v1::Resources& resources) {
-  const std::uint32_t cpus = std::max<std::uint32_t>(1, resources.cpus());
-  const auto gpus = static_cast<std::uint32_t>(resources.gpus_size());
-  if (wanted == 0) return gpus == 0 ? cpus : std::min(cpus, gpus);
-  if (cpus % wanted != 0) {
-    return base::Invalid(
-        fmt::format("blocks: {} does not divide the {} CPUs of the host", wanted, cpus));
-  }
-  if (gpus % wanted != 0) {
-    return base::Invalid(
-        fmt::format("blocks: {} does not divide the {} GPUs of the host", wanted, gpus));
-  }
-  return wanted;
 }
 
 }  // namespace

@@ -14,10 +14,15 @@ constexpr const char* kBackend = "ssh";
 constexpr const char* kRegion = "remote";
 constexpr const char* kTokenPrefix = "n1:";
 
-// Environment variables belong to what members of a project share; the password of a registry does
-// not.
-void HideSecrets(config::v1::RunConfiguration& configuration) {
+// Environment variables belong to what members of a project share; the password of a registry and
+// the credentials of a repository do not.
+void HideSecrets(api::v1::RunSpec& spec) {
+  config::v1::RunConfiguration& configuration = *spec.mutable_configuration();
   if (configuration.has_registry_auth()) configuration.mutable_registry_auth()->clear_password();
+  if (spec.has_repo()) {
+    spec.mutable_repo()->clear_oauth_token();
+    spec.mutable_repo()->clear_private_key();
+  }
 }
 
 double CostOf(const Job& job, TimePoint now) {
@@ -94,6 +99,34 @@ void AddJobs(const std::vector<Job>& jobs, api::v1::Run& run) {
   }
 }
 
+template <typename Plan>
+void AddChanges(const std::vector<SpecChange>& changes, Plan& plan) {
+  for (const std::string& field : FieldsOf(changes)) plan.add_changed_fields(field);
+  for (const SpecChange& change : changes) {
+    api::v1::FieldChange& message = *plan.add_changes();
+    message.set_path(change.path);
+    message.set_current(change.current);
+    message.set_wanted(change.wanted);
+  }
+}
+
+api::v1::JobPlan ToProto(const RunProposal::JobProposal& job) {
+  api::v1::JobPlan plan;
+  plan.set_job_name(job.job_name);
+  const Matches& matches = job.matches;
+  for (const api::v1::Offer& offer : matches.offers) *plan.add_offers() = offer;
+  plan.set_total_offers(matches.total_offers);
+  plan.set_max_price_dollars_per_hour(matches.max_price_dollars_per_hour);
+  for (const UnavailableHosts& hosts : matches.unavailable_hosts) {
+    api::v1::UnavailableHosts& message = *plan.add_unavailable_hosts();
+    message.set_reason(hosts.reason);
+    message.set_host_count(hosts.host_count);
+    message.mutable_instance_names()->Assign(hosts.instance_names.begin(),
+                                             hosts.instance_names.end());
+  }
+  return plan;
+}
+
 }  // namespace
 
 google::protobuf::Timestamp ToProto(TimePoint time) {
@@ -129,7 +162,7 @@ api::v1::Run ToProto(const RunAndJobs& source, TimePoint now) {
   result.set_user_name(run.user_name);
   *result.mutable_spec() = run.spec;
   result.mutable_spec()->set_run_name(run.name);
-  HideSecrets(*result.mutable_spec()->mutable_configuration());
+  HideSecrets(*result.mutable_spec());
   result.set_status(run.status);
   result.set_status_message(StatusMessage(
       run, newest.message, newest.all_pulling, IsWaiting(run.status) && newest.any_again));
@@ -150,28 +183,16 @@ api::v1::Run ToProto(const RunAndJobs& source, TimePoint now) {
 api::v1::RunPlan ToProto(const RunProposal& proposal,
                          const Project& project,
                          const std::string& user_name,
-                         std::uint32_t max_offers,
                          TimePoint now) {
   api::v1::RunPlan result;
   result.set_project_name(project.name);
   result.set_user_name(user_name);
   *result.mutable_effective_run_spec() = proposal.effective_spec;
-  HideSecrets(*result.mutable_effective_run_spec()->mutable_configuration());
-  for (const auto& job : proposal.jobs) {
-    api::v1::JobPlan& plan = *result.add_job_plans();
-    plan.set_job_name(job.job_name);
-    plan.set_total_offers(static_cast<std::uint32_t>(job.offers.size()));
-    double max_price = 0;
-    for (const auto& offer : job.offers) {
-      max_price = std::max(max_price, offer.price_dollars_per_hour());
-      if (static_cast<std::uint32_t>(plan.offers_size()) < max_offers) *plan.add_offers() = offer;
-    }
-    plan.set_max_price_dollars_per_hour(max_price);
-  }
+  HideSecrets(*result.mutable_effective_run_spec());
+  for (const auto& job : proposal.jobs) *result.add_job_plans() = ToProto(job);
   if (proposal.current_run) *result.mutable_current_run() = ToProto(*proposal.current_run, now);
   result.set_action(proposal.action);
-  result.mutable_changed_fields()->Assign(proposal.changed_fields.begin(),
-                                          proposal.changed_fields.end());
+  AddChanges(proposal.changes, result);
   result.set_has_no_fleets(proposal.has_no_fleets);
   return result;
 }
@@ -227,8 +248,7 @@ api::v1::FleetPlan ToProto(const FleetProposal& proposal,
   *result.mutable_effective_fleet_spec() = proposal.effective_spec;
   result.mutable_effective_fleet_spec()->clear_ssh_keys();
   if (proposal.current_fleet) *result.mutable_current_fleet() = ToProto(*proposal.current_fleet);
-  result.mutable_changed_fields()->Assign(proposal.changed_fields.begin(),
-                                          proposal.changed_fields.end());
+  AddChanges(proposal.changes, result);
   result.set_is_updatable(proposal.is_updatable);
   return result;
 }

@@ -26,11 +26,9 @@ google::protobuf::Timestamp ToProto(TimePoint time);
 TimePoint FromProto(const google::protobuf::Timestamp& time);
 
 api::v1::Run ToProto(const RunAndJobs& run, TimePoint now);
-// At most `max_offers` for each job.
 api::v1::RunPlan ToProto(const RunProposal& proposal,
                          const Project& project,
                          const std::string& user_name,
-                         std::uint32_t max_offers,
                          TimePoint now);
 api::v1::Instance ToProto(const Instance& instance);
 api::v1::Fleet ToProto(const Fleet& fleet);

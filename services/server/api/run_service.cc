@@ -33,6 +33,17 @@ std::vector<std::string> ToVector(const google::protobuf::RepeatedPtrField<std::
   return {names.begin(), names.end()};
 }
 
+OfferExtent ExtentOf(api::v1::OfferExtent extent) {
+  switch (extent) {
+    case api::v1::OFFER_EXTENT_WHOLE:
+      return OfferExtent::kWhole;
+    case api::v1::OFFER_EXTENT_FREE:
+      return OfferExtent::kFree;
+    default:
+      return OfferExtent::kRequested;
+  }
+}
+
 }  // namespace
 
 RunService::RunService(const WatchCall::Services& streams,
@@ -55,14 +66,13 @@ grpc::Status RunService::PlanRun(grpc::ServerContext* context,
       *context, methods::kPlanRun, [&](const rpc::Caller& caller) -> absl::Status {
         ASSIGN_OR_RETURN(const Project project,
                          access_.FindProject(caller, request->project_name()));
+        MatchOptions options;
+        options.max_offers = PageSize(request->max_offers(), kDefaultOffers, kMaxOffers);
+        options.extent = ExtentOf(request->offer_extent());
         ASSIGN_OR_RETURN(const RunProposal proposal,
-                         use_cases_.Plan(caller, project, request->run_spec()));
+                         use_cases_.Plan(caller, project, request->run_spec(), options));
         *response->mutable_plan() =
-            ToProto(proposal,
-                    project,
-                    caller.identity.user_name,
-                    PageSize(request->max_offers(), kDefaultOffers, kMaxOffers),
-                    clock_.Now());
+            ToProto(proposal, project, caller.identity.user_name, clock_.Now());
         return absl::OkStatus();
       });
 }

@@ -26,6 +26,8 @@ struct NewHost {
     std::string user;
     std::string identity_key_name;
     std::string host_key;
+
+    bool operator==(const Jump&) const = default;
   };
   std::optional<Jump> jump;
 };

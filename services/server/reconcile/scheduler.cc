@@ -4,7 +4,7 @@
 
 #include "libs/base/status.h"
 #include "libs/telemetry/log.h"
-#include "services/server/domain/offer/match.h"
+#include "services/server/domain/offer/schedule.h"
 
 namespace dstack::server {
 namespace {

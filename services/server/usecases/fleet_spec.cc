@@ -7,6 +7,7 @@
 #include "fmt/format.h"
 #include "libs/base/status.h"
 #include "libs/config/validate.h"
+#include "libs/config/yaml_fields.h"
 
 namespace dstack::server {
 namespace {
@@ -104,13 +105,20 @@ class Resolver {
     if (document.has_nodes()) Add("nodes", "must not be set together with ssh_config");
     if (document.has_resources())
       Add("resources", "is for fleets of cloud nodes; hosts of ssh_config report theirs");
-    if (document.profile().ByteSizeLong() > 0) {
-      Add("profile", "scheduling parameters are for fleets of cloud nodes, not for ssh_config");
-    }
+    RefuseProfile(document.profile());
     if (document.placement() == config::v1::PLACEMENT_CLUSTER) {
       Add("placement", "'cluster' is not supported by this version");
     }
     CheckBlocks("blocks", document.has_blocks() ? &document.blocks() : nullptr);
+  }
+
+  void RefuseProfile(const config::v1::ProfileParams& profile) {
+    std::vector<const google::protobuf::FieldDescriptor*> given;
+    profile.GetReflection()->ListFields(profile, &given);
+    for (const auto* field : given) {
+      if (config::RulesOf(*field).hidden()) continue;
+      Add(config::KeyName(*field), "is for fleets of cloud nodes, not for hosts of ssh_config");
+    }
   }
 
   void CheckBlocks(const std::string& field, const config::v1::Blocks* blocks) {

@@ -6,18 +6,17 @@
 #include "services/server/usecases/fleet_spec.h"
 #include "services/server/usecases/names_list.h"
 #include "services/server/usecases/request_digest.h"
-#include "services/server/usecases/spec_diff.h"
 
 namespace dstack::server {
 namespace {
 
-absl::Status NeedsNewFleet(const Fleet& fleet, const std::vector<std::string>& changed) {
+absl::Status NeedsNewFleet(const Fleet& fleet, const std::vector<SpecChange>& changes) {
   return base::Error(absl::StatusCode::kFailedPrecondition,
                      "INVALID_STATE",
                      fmt::format("fleet {} cannot be changed in place: {} changed; only hosts can "
                                  "come and go, delete the fleet first",
                                  fleet.name,
-                                 fmt::join(changed, ", ")),
+                                 fmt::join(FieldsOf(changes), ", ")),
                      {{"fleet_name", fleet.name}, {"from", "active"}, {"event", "update"}});
 }
 
@@ -37,7 +36,7 @@ bool IsHostEdited(const Fleet& current, const ResolvedFleet& wanted) {
       if (host.hostname != old.hostname || host.port != old.port) continue;
       if (host.user != old.user || host.identity_key_name != old.identity_key_name ||
           host.blocks != old.blocks || host.internal_ip != old.internal_ip ||
-          host.jump.has_value() != old.jump.has_value()) {
+          host.host_key != old.host_key || host.jump != old.jump) {
         return true;
       }
     }
@@ -56,9 +55,9 @@ absl::StatusOr<FleetProposal> FleetUseCases::Plan(const Project& project,
   FleetProposal proposal;
   ASSIGN_OR_RETURN(proposal.current_fleet, FindLive(project, wanted.spec.configuration().name()));
   if (proposal.current_fleet) {
-    proposal.changed_fields = ChangedFields(proposal.current_fleet->spec, wanted.spec);
+    proposal.changes = CompareSpecs(proposal.current_fleet->spec, wanted.spec);
     proposal.is_updatable =
-        IsUpdatable(proposal.changed_fields) && !IsHostEdited(*proposal.current_fleet, wanted);
+        IsUpdatable(proposal.changes) && !IsHostEdited(*proposal.current_fleet, wanted);
   }
   proposal.effective_spec = std::move(wanted.spec);
   proposal.effective_spec.clear_ssh_keys();
@@ -79,7 +78,7 @@ absl::StatusOr<Fleet> FleetUseCases::Apply(const rpc::Caller& caller,
   if (!application.is_forced) change.expected_current_fleet_id = application.current_fleet_id;
   ASSIGN_OR_RETURN(const auto current, FindLive(project, change.name));
   if (current) {
-    const auto changed = ChangedFields(current->spec, wanted.spec);
+    const auto changed = CompareSpecs(current->spec, wanted.spec);
     const bool is_planned =
         application.is_forced || current->id.str() == application.current_fleet_id;
     // A repeated request (same request_id) finds its own fleet here; the store then gives the first

@@ -11,13 +11,14 @@
 #include "libs/rpc/caller.h"
 #include "services/server/ports/fleet_store.h"
 #include "services/server/ports/identity_store.h"
+#include "services/server/usecases/spec_diff.h"
 
 namespace dstack::server {
 
 struct FleetProposal {
   api::v1::FleetSpec effective_spec;  // without keys
   std::optional<Fleet> current_fleet;
-  std::vector<std::string> changed_fields;
+  std::vector<SpecChange> changes;
   bool is_updatable = false;
 };
 

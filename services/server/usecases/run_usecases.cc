@@ -13,7 +13,6 @@
 #include "services/server/domain/spec/names.h"
 #include "services/server/usecases/names_list.h"
 #include "services/server/usecases/request_digest.h"
-#include "services/server/usecases/spec_diff.h"
 
 namespace dstack::server {
 namespace {
@@ -28,15 +27,16 @@ std::vector<base::FieldViolation> CheckClientFields(const api::v1::RunSpec& spec
   std::vector<base::FieldViolation> violations;
   if (static_cast<std::size_t>(spec.files_size()) > kMaxFiles) {
     violations.push_back(
-        {"files",
+        {"run_spec.files",
          fmt::format("must have at most {} archives; it has {}", kMaxFiles, spec.files_size()),
          ""});
   }
   const std::string& key = spec.ssh_public_key();
   if (key.size() > kMaxKeyLength ||
       key.find_first_of(std::string("\n\r\0", 3)) != std::string::npos) {
-    violations.push_back(
-        {"ssh_public_key", "must be one line of an authorized_keys file, at most 16 KiB", ""});
+    violations.push_back({"run_spec.ssh_public_key",
+                          "must be one line of an authorized_keys file, at most 16 KiB",
+                          ""});
   }
   return violations;
 }
@@ -54,15 +54,21 @@ void KeepFirstPerField(std::vector<base::FieldViolation>& violations) {
 absl::Status CheckUploaded(FileStore& files, const UserId& user, const api::v1::RunSpec& spec) {
   std::vector<std::string> digests;
   for (const auto& file : spec.files()) digests.push_back(file.digest());
+  const std::string& diff = spec.repo().diff_digest();
+  if (!diff.empty()) digests.push_back(diff);
   if (digests.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const auto missing, files.FindMissing(user, digests));
   std::vector<base::FieldViolation> violations;
   for (int i = 0; i < spec.files_size(); ++i) {
     if (std::find(missing.begin(), missing.end(), spec.files(i).digest()) == missing.end())
       continue;
-    violations.push_back({fmt::format("files[{}].digest", i),
+    violations.push_back({fmt::format("run_spec.files[{}].digest", i),
                           fmt::format("file {} has not been uploaded", spec.files(i).digest()),
                           ""});
+  }
+  if (std::find(missing.begin(), missing.end(), diff) != missing.end()) {
+    violations.push_back(
+        {"run_spec.repo.diff_digest", fmt::format("file {} has not been uploaded", diff), ""});
   }
   return base::InvalidFields(violations);
 }
@@ -75,7 +81,8 @@ absl::Status ChangedSincePlan(const std::string& name) {
 }
 
 absl::Status ActiveAndNotUpdatable(const std::string& name,
-                                   const std::vector<std::string>& changed) {
+                                   const std::vector<SpecChange>& changes) {
+  const std::vector<std::string> changed = FieldsOf(changes);
   return base::Error(
       absl::StatusCode::kFailedPrecondition,
       "RUN_ACTIVE",
@@ -131,20 +138,20 @@ RunUseCases::RunUseCases(RunStore& runs,
 
 absl::StatusOr<RunProposal> RunUseCases::Plan(const rpc::Caller& caller,
                                               const Project& project,
-                                              const api::v1::RunSpec& spec) {
+                                              const api::v1::RunSpec& spec,
+                                              const MatchOptions& options) {
   RunProposal proposal;
   ASSIGN_OR_RETURN(proposal.effective_spec, PrepareSpec(identities_, nullptr, caller, spec));
   const std::string& name = proposal.effective_spec.run_name();
   ASSIGN_OR_RETURN(proposal.current_run, FindActive(project, name));
   if (proposal.current_run) {
-    proposal.changed_fields =
-        ChangedFields(proposal.current_run->run.spec, proposal.effective_spec);
-    if (IsUpdatable(proposal.effective_spec, proposal.changed_fields))
+    proposal.changes = CompareSpecs(proposal.current_run->run.spec, proposal.effective_spec);
+    if (IsUpdatable(proposal.effective_spec, proposal.changes))
       proposal.action = api::v1::APPLY_ACTION_UPDATE;
   }
   ASSIGN_OR_RETURN(const auto instances, LoadInstances(project));
   proposal.jobs.push_back({JobName(name.empty() ? kUnnamed : name, 0, 0),
-                           MatchInstances(proposal.effective_spec, instances)});
+                           MatchInstances(proposal.effective_spec, instances, options)});
   if (instances.empty()) {
     ASSIGN_OR_RETURN(const bool has_fleets, fleets_.HasAny(project.id));
     proposal.has_no_fleets = !has_fleets;
@@ -199,7 +206,7 @@ absl::StatusOr<RunAndJobs> RunUseCases::UpdateActive(const Project& project,
   ASSIGN_OR_RETURN(auto current, FindActive(project, name));
   // It ended between the insert and now: the caller's plan is out of date.
   if (!current) return ChangedSincePlan(name);
-  const auto changed = ChangedFields(current->run.spec, spec);
+  const auto changed = CompareSpecs(current->run.spec, spec);
   const bool is_current = current->run.id.str() == application.current_run_id;
   if (changed.empty() && (application.is_forced || is_current)) return *std::move(current);
   if (!IsUpdatable(spec, changed)) return ActiveAndNotUpdatable(name, changed);

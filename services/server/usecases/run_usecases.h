@@ -11,11 +11,13 @@
 #include "libs/base/clock.h"
 #include "libs/base/uuid.h"
 #include "libs/rpc/caller.h"
+#include "services/server/domain/offer/match.h"
 #include "services/server/ports/file_store.h"
 #include "services/server/ports/fleet_store.h"
 #include "services/server/ports/identity_store.h"
 #include "services/server/ports/instance_store.h"
 #include "services/server/ports/run_store.h"
+#include "services/server/usecases/spec_diff.h"
 
 namespace dstack::server {
 
@@ -33,12 +35,12 @@ struct RunProposal {
   // One per kind of job.
   struct JobProposal {
     std::string job_name;
-    std::vector<api::v1::Offer> offers;  // all, best first
+    Matches matches;
   };
   std::vector<JobProposal> jobs;
   std::optional<RunAndJobs> current_run;  // active one of that name
   api::v1::ApplyAction action = api::v1::APPLY_ACTION_CREATE;
-  std::vector<std::string> changed_fields;
+  std::vector<SpecChange> changes;
   bool has_no_fleets = false;
 };
 
@@ -55,7 +57,8 @@ class RunUseCases {
 
   absl::StatusOr<RunProposal> Plan(const rpc::Caller& caller,
                                    const Project& project,
-                                   const api::v1::RunSpec& spec);
+                                   const api::v1::RunSpec& spec,
+                                   const MatchOptions& options);
 
   struct Application {
     api::v1::RunSpec spec;

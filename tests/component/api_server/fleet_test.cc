@@ -30,6 +30,10 @@ TEST_CASE("a fleet is created, grows, shrinks and never shows its keys") {
   INFO(planned.status());
   REQUIRE(planned.ok());
   CHECK(planned->plan().is_updatable());
+  REQUIRE(planned->plan().changes_size() == 2);
+  CHECK(planned->plan().changes(0).path() == "ssh_config.hosts");
+  CHECK(planned->plan().changes(0).current() == "host-1");
+  CHECK(planned->plan().changes(1).wanted() == "host-3");
   CHECK(planned->plan().effective_fleet_spec().ssh_keys().empty());
   CHECK(planned->plan().current_fleet().id() == fleet.id());
 

@@ -51,8 +51,8 @@ TEST_CASE("all wrong fields come back at once") {
   INFO(status);
   CHECK(std::count(fields.begin(), fields.end(), "name") == 1);
   CHECK(std::count(fields.begin(), fields.end(), "priority") == 1);
-  CHECK(std::count(fields.begin(), fields.end(), "files[0].digest") == 1);
-  CHECK(std::count(fields.begin(), fields.end(), "files[0].path") == 1);
+  CHECK(std::count(fields.begin(), fields.end(), "run_spec.files[0].digest") == 1);
+  CHECK(std::count(fields.begin(), fields.end(), "run_spec.files[0].path") == 1);
 
   auto unsent = ApiFixture::Task("unsent");
   file = unsent.add_files();
@@ -60,6 +60,27 @@ TEST_CASE("all wrong fields come back at once") {
   file->set_path("/x");
   CHECK_THAT(std::string(api.Apply(unsent).status().message()),
              Catch::Contains("has not been uploaded"));
+}
+
+TEST_CASE("a plan tells why no host takes the run now") {
+  ApiFixture api;
+  api.MustApplyFleet("pool", {"host-1", "host-2"});
+  auto spec = ApiFixture::Task("work");
+  const auto plan = Plan(api, spec);
+  REQUIRE(plan.ok());
+  REQUIRE(plan->job_plans_size() == 1);
+  const auto& job = plan->job_plans(0);
+  CHECK(job.total_offers() == 2);
+  REQUIRE(job.unavailable_hosts_size() == 1);
+  CHECK(job.unavailable_hosts(0).reason() == "is still being set up");
+  CHECK(job.unavailable_hosts(0).host_count() == 2);
+  CHECK(job.unavailable_hosts(0).instance_names(1) == "pool-1");
+
+  spec.mutable_configuration()->mutable_profile()->add_fleets()->set_name("other");
+  const auto elsewhere = Plan(api, spec);
+  REQUIRE(elsewhere.ok());
+  CHECK(elsewhere->job_plans(0).unavailable_hosts(0).reason() ==
+        "is not in a fleet that the run names");
 }
 
 TEST_CASE("an active run takes a new priority, and nothing else, in place") {
@@ -76,6 +97,10 @@ TEST_CASE("an active run takes a new priority, and nothing else, in place") {
   CHECK(plan->current_run().id() == run.id());
   REQUIRE(plan->changed_fields_size() == 1);
   CHECK(plan->changed_fields(0) == "priority");
+  REQUIRE(plan->changes_size() == 1);
+  CHECK(plan->changes(0).path() == "priority");
+  CHECK(plan->changes(0).current() == "0");
+  CHECK(plan->changes(0).wanted() == "7");
 
   api::v1::ApplyRunRequest request;
   request.set_project_name("main");

@@ -1,51 +1,43 @@
 #include "services/server/domain/offer/match.h"
 
 #include <algorithm>
-#include <map>
-#include <set>
 #include <tuple>
+#include <unordered_map>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_join.h"
 #include "fmt/format.h"
+#include "services/server/domain/offer/blocks.h"
 #include "services/server/domain/offer/requirements.h"
 
 namespace dstack::server {
 namespace {
 
 using api::v1::Offer;
+using Standing = Candidate::Standing;
 
-// Why a host cannot take the run whatever is free on it; empty when it could.
-std::string NeverFits(const api::v1::RunSpec& spec, const Instance& instance) {
-  if (instance.status == api::v1::INSTANCE_STATUS_TERMINATING || IsFinal(instance.status))
-    return "is being given up";
-  if (std::string reason = SelectorMismatch(spec, instance); !reason.empty()) return reason;
-  return RuntimeMismatch(spec.configuration(), instance);
+struct Ranked {
+  const Instance* instance;
+  Candidate candidate;
+};
+
+std::uint32_t FreeBlocks(const Instance& instance) {
+  const std::uint32_t usable = instance.resources
+                                   ? UsableBlocks(*instance.resources, instance.total_blocks)
+                                   : instance.total_blocks;
+  return usable - std::min(instance.busy_blocks, usable);
 }
 
-common::v1::Resources ShareOf(const common::v1::Resources& whole,
-                              std::uint32_t blocks,
-                              std::uint32_t total_blocks) {
-  common::v1::Resources share = whole;
-  if (total_blocks <= 1) return share;
-  share.set_cpus(whole.cpus() / total_blocks * blocks);
-  share.set_memory_bytes(whole.memory_bytes() / total_blocks * blocks);
-  const int gpus = whole.gpus_size() / static_cast<int>(total_blocks) * static_cast<int>(blocks);
-  while (share.gpus_size() > gpus) share.mutable_gpus()->RemoveLast();
-  return share;
-}
-
-Offer OfferOf(const Instance& instance) {
-  Offer offer;
-  offer.set_backend("ssh");
-  offer.set_region("remote");
-  offer.set_instance_type("instance");
-  offer.set_total_blocks(instance.total_blocks);
-  offer.set_blocks(instance.total_blocks);
-  offer.set_instance_id(instance.id.str());
-  offer.set_instance_name(instance.name);
-  if (instance.resources.has_value()) *offer.mutable_resources() = *instance.resources;
-  return offer;
+// The smallest share of the host that satisfies the run; 0: not even the whole host does.
+std::uint32_t BlocksFor(const config::v1::RunConfiguration& run,
+                        const Instance& instance,
+                        const Why& why) {
+  const auto& resources = *instance.resources;
+  const std::uint32_t total = std::max<std::uint32_t>(1, instance.total_blocks);
+  const std::uint32_t first = NeedsWholeHost(run) ? total : 1;
+  for (std::uint32_t blocks = first; blocks < total; ++blocks) {
+    if (ResourcesFit(run.resources(), ShareOf(resources, blocks, total), Why())) return blocks;
+  }
+  return ResourcesFit(run.resources(), ShareOf(resources, total, total), why) ? total : 0;
 }
 
 bool IsSettingUp(const Instance& instance) {
@@ -53,129 +45,163 @@ bool IsSettingUp(const Instance& instance) {
          instance.status == api::v1::INSTANCE_STATUS_PROVISIONING;
 }
 
-Offer NotAvailable(const Instance& instance, const std::string& reason) {
-  Offer offer = OfferOf(instance);
-  offer.set_availability(api::v1::OFFER_AVAILABILITY_NOT_AVAILABLE);
-  offer.set_unavailable_reason(reason);
-  return offer;
+// Why the host has no room, in the unit that the run counts in.
+std::string RoomText(const config::v1::RunConfiguration& run,
+                     const Instance& instance,
+                     std::uint32_t blocks) {
+  if (instance.total_blocks <= 1) return "is in use";
+  const std::uint32_t free_blocks = FreeBlocks(instance);
+  const auto needs = ShareOf(*instance.resources, blocks, instance.total_blocks).gpu_count;
+  const auto has = ShareOf(*instance.resources, free_blocks, instance.total_blocks).gpu_count;
+  if (run.resources().gpu().count().min() > 0 && needs > has)
+    return fmt::format("needs {} GPU{}, {} free", needs, needs == 1 ? "" : "s", has);
+  return fmt::format("needs {} of {} blocks, {} free", blocks, instance.total_blocks, free_blocks);
 }
 
-// The smallest share of the host that satisfies the run; free or not.
-Offer MatchOne(const api::v1::RunSpec& spec, const Instance& instance) {
-  if (std::string reason = NeverFits(spec, instance); !reason.empty())
-    return NotAvailable(instance, reason);
-  Offer offer = OfferOf(instance);
-  if (!instance.resources.has_value()) {
-    offer.set_availability(api::v1::OFFER_AVAILABILITY_BUSY);
-    offer.set_unavailable_reason("is still being set up");
-    return offer;
-  }
-  std::string reason;
-  for (std::uint32_t blocks = 1; blocks <= instance.total_blocks; ++blocks) {
-    const common::v1::Resources share = ShareOf(*instance.resources, blocks, instance.total_blocks);
-    reason = ResourceMismatch(spec.configuration().resources(), share);
-    if (!reason.empty()) continue;
-    *offer.mutable_resources() = share;
-    offer.set_blocks(blocks);
-    const std::uint32_t free_blocks =
-        instance.total_blocks - std::min(instance.busy_blocks, instance.total_blocks);
-    if (IsSettingUp(instance) || instance.is_unreachable) {
-      offer.set_unavailable_reason(instance.is_unreachable ? "is unreachable"
-                                                           : "is still being set up");
-    } else if (free_blocks < blocks) {
-      offer.set_unavailable_reason(fmt::format(
-          "needs {} of {} blocks, {} free", blocks, instance.total_blocks, free_blocks));
-    }
-    offer.set_availability(offer.unavailable_reason().empty() ? api::v1::OFFER_AVAILABILITY_IDLE
-                                                              : api::v1::OFFER_AVAILABILITY_BUSY);
-    return offer;
-  }
-  return NotAvailable(instance, reason);
+bool IsFree(const config::v1::RunConfiguration& run,
+            const Instance& instance,
+            std::uint32_t blocks,
+            const Why& why) {
+  if (instance.is_unreachable) return why.Not("is unreachable");
+  if (IsSettingUp(instance)) return why.Not("is still being set up");
+  return blocks <= FreeBlocks(instance) || why.Not([&] { return RoomText(run, instance, blocks); });
 }
 
-int Rank(const Offer& offer) {
-  switch (offer.availability()) {
-    case api::v1::OFFER_AVAILABILITY_IDLE:
-      return 0;
-    case api::v1::OFFER_AVAILABILITY_BUSY:
-      return 1;
-    default:
-      return 2;
-  }
-}
-
-std::string NoCapacityMessage(const std::vector<Offer>& offers) {
-  if (offers.empty())
-    return "no fleets: the project has no fleet with hosts; create one with `dstack apply`";
-  std::vector<std::string> reasons;
-  for (const Offer& offer : offers) {
-    if (reasons.size() == 3) {
-      reasons.push_back(fmt::format("and {} more", offers.size() - 3));
+api::v1::OfferAvailability AvailabilityOf(Standing standing) {
+  switch (standing) {
+    case Standing::kFree:
+      return api::v1::OFFER_AVAILABILITY_IDLE;
+    case Standing::kBusy:
+      return api::v1::OFFER_AVAILABILITY_BUSY;
+    case Standing::kUnfit:
       break;
-    }
-    reasons.push_back(fmt::format("{}: {}", offer.instance_name(), offer.unavailable_reason()));
   }
-  return "no host fits: " + absl::StrJoin(reasons, "; ");
+  return api::v1::OFFER_AVAILABILITY_NOT_AVAILABLE;
 }
+
+// Puts hosts that have the same reason together.
+class ReasonList {
+ public:
+  explicit ReasonList(const MatchOptions& options) : options_(options) {}
+
+  void Add(const std::string& instance_name, const std::string& reason) {
+    const auto [entry, is_new] = places_.try_emplace(reason, list_.size());
+    if (is_new) list_.push_back({.reason = reason, .host_count = 0, .instance_names = {}});
+    UnavailableHosts& hosts = list_[entry->second];
+    ++hosts.host_count;
+    if (hosts.instance_names.size() < options_.max_names)
+      hosts.instance_names.push_back(instance_name);
+  }
+
+  std::vector<UnavailableHosts> Take() {
+    if (list_.size() > options_.max_reasons) list_.resize(options_.max_reasons);
+    return std::move(list_);
+  }
+
+ private:
+  const MatchOptions& options_;
+  std::vector<UnavailableHosts> list_;
+  std::unordered_map<std::string, std::size_t> places_;
+};
 
 }  // namespace
 
-std::vector<Offer> MatchInstances(const api::v1::RunSpec& effective_spec,
-                                  const std::vector<Instance>& instances) {
-  std::vector<Offer> offers;
-  offers.reserve(instances.size());
-  for (const Instance& instance : instances) offers.push_back(MatchOne(effective_spec, instance));
-  // Whole hosts before divided ones, then the smallest share, then by name: the same order in every
-  // plan.
-  std::stable_sort(offers.begin(), offers.end(), [](const Offer& a, const Offer& b) {
-    return std::make_tuple(Rank(a),
-                           a.price_dollars_per_hour(),
-                           a.total_blocks(),
-                           a.blocks(),
-                           a.instance_name()) < std::make_tuple(Rank(b),
-                                                                b.price_dollars_per_hour(),
-                                                                b.total_blocks(),
-                                                                b.blocks(),
-                                                                b.instance_name());
-  });
-  return offers;
+Candidate Judge(const api::v1::RunSpec& effective_spec,
+                const std::optional<FleetId>& fleet,
+                const Instance& instance,
+                std::string* why_text) {
+  const Why why(why_text);
+  const config::v1::RunConfiguration& run = effective_spec.configuration();
+  Candidate candidate;
+  if (instance.status == api::v1::INSTANCE_STATUS_TERMINATING || IsFinal(instance.status)) {
+    why.Not("is being given up");
+    return candidate;
+  }
+  if (fleet && *fleet != instance.fleet_id) {
+    why.Not("is not in the fleet that the run began in");
+    return candidate;
+  }
+  if (!SelectorsAllow(effective_spec, instance, why) || !RuntimeAllows(run, instance, why))
+    return candidate;
+  if (!instance.resources.has_value()) {
+    candidate.standing = Standing::kBusy;
+    why.Not("is still being set up");
+    return candidate;
+  }
+  candidate.blocks = BlocksFor(run, instance, why);
+  if (candidate.blocks == 0) return candidate;
+  candidate.standing =
+      IsFree(run, instance, candidate.blocks, why) ? Standing::kFree : Standing::kBusy;
+  return candidate;
 }
 
-SchedulerDecision Schedule(const SchedulerSnapshot& snapshot) {
-  SchedulerDecision decision;
-  std::map<std::string, std::vector<Instance>> by_project;
-  for (const Instance& instance : snapshot.instances)
-    by_project[instance.project_id.str()].push_back(instance);
-  // Hosts kept free for a job that waits in front: without it a stream of small jobs would starve a
-  // large one for ever.
-  std::set<std::string> reserved;
-  for (const WaitingJob& waiting : snapshot.jobs) {
-    std::vector<Instance>& instances = by_project[waiting.job.project_id.str()];
-    const std::vector<Offer> offers = MatchInstances(waiting.run.spec, instances);
-    const auto usable = std::find_if(offers.begin(), offers.end(), [&](const Offer& offer) {
-      return offer.availability() == api::v1::OFFER_AVAILABILITY_IDLE &&
-             reserved.count(offer.instance_id()) == 0;
-    });
-    if (usable != offers.end()) {
-      decision.assignments.push_back(
-          {waiting.job.id, InstanceId(usable->instance_id()), usable->blocks(), *usable});
-      for (Instance& instance : instances) {
-        if (instance.id.str() == usable->instance_id()) instance.busy_blocks += usable->blocks();
-      }
-      continue;
-    }
-    const auto could = std::find_if(
-        offers.begin(), offers.end(), [](const Offer& offer) { return Rank(offer) < 2; });
-    if (could == offers.end()) {
-      decision.failures.push_back(
-          {waiting.job.id,
-           api::v1::JOB_TERMINATION_REASON_FAILED_TO_START_DUE_TO_NO_CAPACITY,
-           NoCapacityMessage(offers)});
-    } else if (could->availability() == api::v1::OFFER_AVAILABILITY_BUSY) {
-      reserved.insert(could->instance_id());
-    }
+bool ComesFirst(const Instance& a,
+                const Candidate& a_candidate,
+                const Instance& b,
+                const Candidate& b_candidate) {
+  const auto rank = [](const Instance& instance, const Candidate& candidate) {
+    return std::tie(candidate.standing,
+                    instance.total_blocks,
+                    candidate.blocks,
+                    instance.fleet_name,
+                    instance.instance_num,
+                    instance.name);
+  };
+  return rank(a, a_candidate) < rank(b, b_candidate);
+}
+
+Offer MakeOffer(const Instance& instance, const Candidate& candidate, OfferExtent extent) {
+  Offer offer;
+  offer.set_backend("ssh");
+  offer.set_region("remote");
+  offer.set_instance_type("instance");
+  offer.set_total_blocks(instance.total_blocks);
+  offer.set_instance_id(instance.id.str());
+  offer.set_instance_name(instance.name);
+  std::uint32_t blocks = candidate.blocks == 0 ? instance.total_blocks : candidate.blocks;
+  if (extent == OfferExtent::kWhole) blocks = instance.total_blocks;
+  if (extent == OfferExtent::kFree) blocks = FreeBlocks(instance);
+  offer.set_blocks(blocks);
+  if (instance.resources.has_value()) {
+    *offer.mutable_resources() = ShareResources(*instance.resources, blocks, instance.total_blocks);
   }
-  return decision;
+  offer.set_availability(AvailabilityOf(candidate.standing));
+  return offer;
+}
+
+Matches MatchInstances(const api::v1::RunSpec& effective_spec,
+                       const std::vector<Instance>& instances,
+                       const MatchOptions& options) {
+  std::vector<Ranked> ranked;
+  ranked.reserve(instances.size());
+  for (const Instance& instance : instances)
+    ranked.push_back({&instance, Judge(effective_spec, options.fleet, instance)});
+  std::sort(ranked.begin(), ranked.end(), [](const Ranked& a, const Ranked& b) {
+    return ComesFirst(*a.instance, a.candidate, *b.instance, b.candidate);
+  });
+
+  Matches matches;
+  matches.total_offers = static_cast<std::uint32_t>(ranked.size());
+  ReasonList reasons(options);
+  for (const Ranked& host : ranked) {
+    const bool is_offered = matches.offers.size() < options.max_offers;
+    if (is_offered)
+      matches.offers.push_back(MakeOffer(*host.instance, host.candidate, options.extent));
+    if (host.candidate.standing == Standing::kFree || options.max_reasons == 0) continue;
+    std::string reason;
+    Judge(effective_spec, options.fleet, *host.instance, &reason);
+    reasons.Add(host.instance->name, reason);
+    if (is_offered) matches.offers.back().set_unavailable_reason(std::move(reason));
+  }
+  matches.unavailable_hosts = reasons.Take();
+  return matches;
+}
+
+std::string DescribeUnavailable(const UnavailableHosts& hosts) {
+  std::string names = absl::StrJoin(hosts.instance_names, ", ");
+  if (hosts.host_count > hosts.instance_names.size())
+    names += fmt::format(" and {} more", hosts.host_count - hosts.instance_names.size());
+  return fmt::format("{}: {}", names, hosts.reason);
 }
 
 }  // namespace dstack::server

@@ -1,5 +1,9 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -7,30 +11,80 @@
 
 #include "services/server/domain/instance/instance.h"
 #include "services/server/domain/run/run.h"
-#include "services/server/ports/job_store.h"
 
 namespace dstack::server {
 
-// Offers of existing hosts for a spec, best first: usable ones (IDLE) before busy ones before those
-// that do not fit (with the reason: "needs 2 GPUs, 1 free"). Pure; plan and scheduler call the same
-// function, so a plan never lies.
-std::vector<api::v1::Offer> MatchInstances(const api::v1::RunSpec& effective_spec,
-                                           const std::vector<Instance>& instances);
+// Existing hosts for a run. Pure; plan and scheduler ask the same functions, so a plan never lies.
 
-// What the scheduler decides about waiting jobs.
-struct SchedulerDecision {
-  std::vector<Assignment> assignments;
-  struct Failure {
-    JobId job_id;
-    JobTerminationReason reason;
-    std::string message;
+// How one host stands to a run.
+struct Candidate {
+  enum class Standing {
+    kFree,   // can take a job now
+    kBusy,   // could, once others have left or the host is ready
+    kUnfit,  // never
   };
-  std::vector<Failure> failures;
+  Standing standing = Standing::kUnfit;
+  // The smallest number of blocks that suffices; 0 where that is not known.
+  std::uint32_t blocks = 0;
 };
 
-// Gives hosts to waiting jobs: priority first, then age; blocks taken by one assignment are gone
-// for the next. A job that no present host could ever take fails with no capacity; one that fits a
-// host in use, or one that is still being set up, waits.
-SchedulerDecision Schedule(const SchedulerSnapshot& snapshot);
+// `fleet`: the only one whose hosts count, absent: any (a run stays in the fleet that it began in).
+// `why`, if given, gets the words that follow the host's name where it is not free: "needs 2 GPUs,
+// 1 free".
+Candidate Judge(const api::v1::RunSpec& effective_spec,
+                const std::optional<FleetId>& fleet,
+                const Instance& instance,
+                std::string* why = nullptr);
+
+// The order of offers: free hosts before busy ones before those that do not fit; within them whole
+// hosts before divided ones, then the smallest share, then by fleet and number.
+bool ComesFirst(const Instance& a,
+                const Candidate& a_candidate,
+                const Instance& b,
+                const Candidate& b_candidate);
+
+// What offers tell about a host.
+enum class OfferExtent {
+  kRequested,  // the share that a job would take
+  kWhole,      // the whole host
+  kFree,       // what is free of it
+};
+
+api::v1::Offer MakeOffer(const Instance& instance,
+                         const Candidate& candidate,
+                         OfferExtent extent = OfferExtent::kRequested);
+
+// Hosts that cannot take the run now, all for the same reason.
+struct UnavailableHosts {
+  std::string reason;
+  std::uint32_t host_count = 0;
+  std::vector<std::string> instance_names;  // the first few
+};
+
+struct MatchOptions {
+  // Offers that are made.
+  std::size_t max_offers = std::numeric_limits<std::size_t>::max();
+  OfferExtent extent = OfferExtent::kRequested;
+  // Reasons that are told, and names for each of them.
+  std::size_t max_reasons = 10;
+  std::size_t max_names = 3;
+  std::optional<FleetId> fleet;
+};
+
+struct Matches {
+  // Best first. Those that are not free say why.
+  std::vector<api::v1::Offer> offers;
+  std::uint32_t total_offers = 0;
+  double max_price_dollars_per_hour = 0;
+  // In the order in which the hosts would come as offers.
+  std::vector<UnavailableHosts> unavailable_hosts;
+};
+
+Matches MatchInstances(const api::v1::RunSpec& effective_spec,
+                       const std::vector<Instance>& instances,
+                       const MatchOptions& options = {});
+
+// "fleet-0, fleet-1 and 3 more: needs 2 GPUs, has 1".
+std::string DescribeUnavailable(const UnavailableHosts& hosts);
 
 }  // namespace dstack::server

@@ -1,14 +1,18 @@
 #include "services/server/domain/offer/requirements.h"
 
 #include <algorithm>
-#include <optional>
+#include <string>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_join.h"
 #include "fmt/format.h"
+#include "libs/config/accelerators.h"
 
 namespace dstack::server {
 namespace {
+
+using config::v1::GpuSpec;
 
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 constexpr std::uint64_t kMiB = 1024ULL * 1024ULL;
@@ -20,6 +24,134 @@ bool ContainsIgnoringCase(const List& list, const std::string& word) {
   });
 }
 
+template <typename List>
+std::string Alternatives(const List& list) {
+  return absl::StrJoin(list, " or ");
+}
+
+std::string CountText(std::int64_t count, const char* noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
+
+std::string SizeText(std::uint64_t bytes) {
+  return fmt::format("{:.4g}GB", static_cast<double>(bytes) / kGiB);
+}
+
+bool CountFits(const config::v1::IntRange& range,
+               std::int64_t have,
+               const char* noun,
+               const Why& why) {
+  if (range.has_min() && have < range.min()) {
+    return why.Not(
+        [&] { return fmt::format("needs {}, has {}", CountText(range.min(), noun), have); });
+  }
+  if (range.has_max() && have > range.max()) {
+    return why.Not([&] {
+      if (range.max() == 0) return fmt::format("wants no {}, has {}", noun, have);
+      return fmt::format("wants at most {}, has {}", CountText(range.max(), noun), have);
+    });
+  }
+  return true;
+}
+
+// Sizes of hosts are compared in whole MiB, as their tools report them.
+bool SizeFits(const config::v1::MemoryRange& range,
+              std::uint64_t have_bytes,
+              const char* what,
+              const Why& why) {
+  const std::uint64_t have = have_bytes / kMiB * kMiB;
+  if (range.has_min_bytes() && have < range.min_bytes()) {
+    return why.Not([&] {
+      return fmt::format(
+          "needs {} of {}, has {}", SizeText(range.min_bytes()), what, SizeText(have));
+    });
+  }
+  if (range.has_max_bytes() && have > range.max_bytes()) {
+    return why.Not([&] {
+      return fmt::format(
+          "wants at most {} of {}, has {}", SizeText(range.max_bytes()), what, SizeText(have));
+    });
+  }
+  return true;
+}
+
+std::string VendorText(int vendor) {
+  switch (vendor) {
+    case common::v1::GPU_VENDOR_NVIDIA:
+      return "NVIDIA";
+    case common::v1::GPU_VENDOR_AMD:
+      return "AMD";
+    case common::v1::GPU_VENDOR_GOOGLE:
+      return "Google";
+    case common::v1::GPU_VENDOR_INTEL:
+      return "Intel";
+    case common::v1::GPU_VENDOR_TENSTORRENT:
+      return "Tenstorrent";
+    default:
+      return "unknown";
+  }
+}
+
+bool ModelFits(const GpuSpec& wanted, const common::v1::Gpu& gpu, const Why& why) {
+  if (wanted.vendor() != config::v1::GPU_VENDOR_UNSPECIFIED &&
+      static_cast<int>(wanted.vendor()) != static_cast<int>(gpu.vendor())) {
+    return why.Not([&] {
+      if (gpu.name().empty())
+        return fmt::format("needs {} GPUs, has none", VendorText(wanted.vendor()));
+      return fmt::format(
+          "needs {} GPUs, has {} ones", VendorText(wanted.vendor()), VendorText(gpu.vendor()));
+    });
+  }
+  if (!wanted.name().empty() && !ContainsIgnoringCase(wanted.name(), gpu.name())) {
+    return why.Not([&] {
+      return fmt::format("needs GPU {}, has {}",
+                         Alternatives(wanted.name()),
+                         gpu.name().empty() ? "none" : gpu.name());
+    });
+  }
+  return true;
+}
+
+bool CapabilityFits(const config::v1::ComputeCapability& wanted,
+                    const common::v1::Gpu& gpu,
+                    const Why& why) {
+  const config::Accelerator* model =
+      gpu.vendor() == common::v1::GPU_VENDOR_NVIDIA ? config::FindAccelerator(gpu.name()) : nullptr;
+  if (model == nullptr || !model->compute_capability) {
+    return why.Not([&] {
+      return fmt::format("needs compute capability {}.{}, that of GPU {} is not known",
+                         wanted.major(),
+                         wanted.minor(),
+                         gpu.name().empty() ? "none" : gpu.name());
+    });
+  }
+  const auto [major, minor] = *model->compute_capability;
+  if (std::make_pair(major, minor) >= std::make_pair(wanted.major(), wanted.minor())) return true;
+  return why.Not([&, have_major = major, have_minor = minor] {
+    return fmt::format("needs compute capability {}.{}, {} has {}.{}",
+                       wanted.major(),
+                       wanted.minor(),
+                       model->name,
+                       have_major,
+                       have_minor);
+  });
+}
+
+bool GpusFit(const GpuSpec& wanted, const Share& have, const Why& why) {
+  // "From 0" is the one count that says that GPUs are welcome and not needed.
+  if (have.gpu_count == 0 && wanted.count().has_min() && wanted.count().min() == 0) return true;
+  if (!CountFits(wanted.count(), have.gpu_count, "GPU", why)) return false;
+  static const common::v1::Gpu kNone;
+  const common::v1::Gpu& gpu = have.gpu == nullptr ? kNone : *have.gpu;
+  if (!ModelFits(wanted, gpu, why)) return false;
+  if (wanted.has_compute_capability() && !CapabilityFits(wanted.compute_capability(), gpu, why))
+    return false;
+  if (wanted.has_memory() && !SizeFits(wanted.memory(), gpu.memory_bytes(), "memory per GPU", why))
+    return false;
+  const std::uint64_t total = gpu.memory_bytes() * have.gpu_count;
+  return !wanted.has_total_memory() || SizeFits(wanted.total_memory(), total, "GPU memory", why);
+}
+
 bool Selects(const config::v1::InstanceSelector& selector, const Instance& instance) {
   if (selector.has_name()) return selector.name() == instance.name;
   if (selector.has_hostname()) return selector.hostname() == instance.hostname;
@@ -28,131 +160,97 @@ bool Selects(const config::v1::InstanceSelector& selector, const Instance& insta
          static_cast<std::uint32_t>(fleet_instance.instance()) == instance.instance_num;
 }
 
-std::string CountText(std::int64_t count, const char* noun) {
-  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
-}
-
-std::string CountMismatch(const config::v1::IntRange& range, std::int64_t have, const char* noun) {
-  if (range.has_min() && have < range.min())
-    return fmt::format("needs {}, has {}", CountText(range.min(), noun), have);
-  if (range.has_max() && have > range.max())
-    return fmt::format("wants at most {}, has {}", CountText(range.max(), noun), have);
-  return "";
-}
-
-std::string SizeText(std::uint64_t bytes) {
-  return fmt::format("{:.4g}GB", static_cast<double>(bytes) / kGiB);
-}
-
-// Sizes of hosts are compared in whole MiB, as their tools report them.
-std::string SizeMismatch(const config::v1::MemoryRange& range,
-                         std::uint64_t have_bytes,
-                         const char* what) {
-  const std::uint64_t have = have_bytes / kMiB * kMiB;
-  if (range.has_min_bytes() && have < range.min_bytes()) {
-    return fmt::format("needs {} of {}, has {}", SizeText(range.min_bytes()), what, SizeText(have));
-  }
-  if (range.has_max_bytes() && have > range.max_bytes()) {
-    return fmt::format(
-        "wants at most {} of {}, has {}", SizeText(range.max_bytes()), what, SizeText(have));
-  }
-  return "";
-}
-
-std::string GpuMismatch(const config::v1::GpuSpec& wanted, const common::v1::Resources& have) {
-  const int count = have.gpus_size();
-  if (count == 0 && wanted.count().has_min() && wanted.count().min() == 0) return "";
-  if (std::string reason = CountMismatch(wanted.count(), count, "GPU"); !reason.empty())
-    return reason;
-  const common::v1::Gpu gpu = count > 0 ? have.gpus(0) : common::v1::Gpu();
-  if (wanted.vendor() != config::v1::GPU_VENDOR_UNSPECIFIED &&
-      static_cast<int>(wanted.vendor()) != static_cast<int>(gpu.vendor())) {
-    return "has GPUs of another vendor";
-  }
-  if (!wanted.name().empty() && !ContainsIgnoringCase(wanted.name(), gpu.name())) {
-    return fmt::format("has GPU {}, wants {}",
-                       gpu.name().empty() ? "none" : gpu.name(),
-                       absl::StrJoin(wanted.name(), " or "));
-  }
-  if (wanted.has_memory()) {
-    if (std::string reason = SizeMismatch(wanted.memory(), gpu.memory_bytes(), "memory per GPU");
-        !reason.empty())
-      return reason;
-  }
-  if (wanted.has_total_memory()) {
-    const std::uint64_t total = gpu.memory_bytes() * static_cast<std::uint64_t>(count);
-    if (std::string reason = SizeMismatch(wanted.total_memory(), total, "GPU memory");
-        !reason.empty())
-      return reason;
-  }
-  return "";
-}
-
-}  // namespace
-
-std::string SelectorMismatch(const api::v1::RunSpec& spec, const Instance& instance) {
-  const config::v1::ProfileParams& profile = spec.configuration().profile();
+// Where a host may stand and what it may be called.
+bool PlaceAllows(const config::v1::ProfileParams& profile,
+                 const Instance& instance,
+                 const Why& why) {
   const auto is_fleet = [&](const config::v1::EntityReference& fleet) {
     return fleet.name() == instance.fleet_name &&
            (fleet.project().empty() || fleet.project() == instance.project_name);
   };
-  if (!profile.fleets().empty() &&
-      !std::any_of(profile.fleets().begin(), profile.fleets().end(), is_fleet)) {
-    return "is not in a fleet that the run names";
-  }
+  const auto& fleets = profile.fleets();
+  if (!fleets.empty() && std::none_of(fleets.begin(), fleets.end(), is_fleet))
+    return why.Not("is not in a fleet that the run names");
   const auto selects = [&](const config::v1::InstanceSelector& selector) {
     return Selects(selector, instance);
   };
-  if (!profile.instances().empty() &&
-      !std::any_of(profile.instances().begin(), profile.instances().end(), selects)) {
-    return "is not an instance that the run names";
-  }
-  if (!profile.backends().empty() && !ContainsIgnoringCase(profile.backends(), "remote") &&
-      !ContainsIgnoringCase(profile.backends(), "ssh")) {
-    return "is an ssh host, the run names other backends";
-  }
-  if (!profile.regions().empty() && !ContainsIgnoringCase(profile.regions(), "remote"))
-    return "is not in a region that the run names";
-  if (!profile.instance_types().empty() &&
-      !ContainsIgnoringCase(profile.instance_types(), "instance")) {
-    return "is not of a type that the run names";
-  }
-  if (profile.spot_policy() == config::v1::SPOT_POLICY_SPOT) return "is no spot instance";
-  return "";
+  const auto& instances = profile.instances();
+  if (!instances.empty() && std::none_of(instances.begin(), instances.end(), selects))
+    return why.Not("is not an instance that the run names");
+  return true;
 }
 
-std::string RuntimeMismatch(const config::v1::RunConfiguration& configuration,
-                            const Instance& instance) {
+}  // namespace
+
+bool SelectorsAllow(const api::v1::RunSpec& spec, const Instance& instance, const Why& why) {
+  const config::v1::ProfileParams& profile = spec.configuration().profile();
+  if (!PlaceAllows(profile, instance, why)) return false;
+  const auto& backends = profile.backends();
+  if (!backends.empty() && !ContainsIgnoringCase(backends, "remote") &&
+      !ContainsIgnoringCase(backends, "ssh")) {
+    return why.Not([&] {
+      return fmt::format("is of backend `remote`, the run names {}", Alternatives(backends));
+    });
+  }
+  const auto& regions = profile.regions();
+  if (!regions.empty() && !ContainsIgnoringCase(regions, "remote")) {
+    return why.Not([&] {
+      return fmt::format("is in region `remote`, the run names {}", Alternatives(regions));
+    });
+  }
+  const auto& types = profile.instance_types();
+  if (!types.empty() && !ContainsIgnoringCase(types, "instance")) {
+    return why.Not([&] {
+      return fmt::format("is of type `instance`, the run names {}", Alternatives(types));
+    });
+  }
+  return profile.spot_policy() != config::v1::SPOT_POLICY_SPOT || why.Not("is no spot instance");
+}
+
+bool RuntimeAllows(const config::v1::RunConfiguration& configuration,
+                   const Instance& instance,
+                   const Why& why) {
+  const bool is_arm =
+      instance.resources && instance.resources->cpu_arch() == common::v1::CPU_ARCH_ARM;
+  if (is_arm && instance.container_runtime != "process" && configuration.image().empty())
+    return why.Not("is an arm host, the default image is for x86: name an `image`");
   if (instance.container_runtime == "process") {
-    if (!configuration.image().empty()) return "has no container engine, the run names an image";
+    if (!configuration.image().empty())
+      return why.Not("has no container engine, the run names an image");
     if (configuration.privileged() || configuration.docker())
-      return "has no container engine, the run is privileged";
-    if (!configuration.volumes().empty()) return "has no container engine, the run mounts volumes";
+      return why.Not("has no container engine, the run is privileged");
+    if (!configuration.volumes().empty())
+      return why.Not("has no container engine, the run mounts volumes");
   }
   if (configuration.privileged() && !instance.container_runtime.empty() &&
       !instance.has_privileged) {
-    return "cannot run privileged containers: its kernel keeps capabilities back";
+    return why.Not("cannot run privileged containers: its kernel keeps capabilities back");
   }
-  return "";
+  return true;
 }
 
-std::string ResourceMismatch(const config::v1::Resources& wanted,
-                             const common::v1::Resources& have) {
+bool ResourcesFit(const config::v1::Resources& wanted, const Share& have, const Why& why) {
   const auto arch = wanted.cpu().arch();
-  const bool is_arm = have.cpu_arch() == common::v1::CPU_ARCH_ARM;
-  if (arch != config::v1::CPU_ARCH_UNSPECIFIED && (arch == config::v1::CPU_ARCH_ARM) != is_arm)
-    return "has another CPU architecture";
-  if (std::string reason = CountMismatch(wanted.cpu().count(), have.cpus(), "CPU"); !reason.empty())
-    return reason;
-  if (std::string reason = SizeMismatch(wanted.memory(), have.memory_bytes(), "memory");
-      !reason.empty())
-    return reason;
-  if (wanted.has_gpu()) {
-    if (std::string reason = GpuMismatch(wanted.gpu(), have); !reason.empty()) return reason;
+  // A host that does not say counts as x86.
+  const bool is_arm = have.cpu_arch == common::v1::CPU_ARCH_ARM;
+  if (arch != config::v1::CPU_ARCH_UNSPECIFIED && (arch == config::v1::CPU_ARCH_ARM) != is_arm) {
+    return why.Not([&] {
+      return fmt::format(
+          "needs CPU architecture {}, has {}", is_arm ? "x86" : "arm", is_arm ? "arm" : "x86");
+    });
   }
-  if (wanted.has_disk() && have.disk_bytes() != 0)
-    return SizeMismatch(wanted.disk().size(), have.disk_bytes(), "disk");
-  return "";
+  return CountFits(wanted.cpu().count(), have.cpus, "CPU", why) &&
+         SizeFits(wanted.memory(), have.memory_bytes, "memory", why) &&
+         (!wanted.has_gpu() || GpusFit(wanted.gpu(), have, why)) &&
+         (!wanted.has_disk() || have.disk_bytes == 0 ||
+          SizeFits(wanted.disk().size(), have.disk_bytes, "disk", why));
+}
+
+bool NeedsWholeHost(const config::v1::RunConfiguration& configuration) {
+  const auto& task = configuration.task();
+  int nodes = task.nodes();
+  for (const config::v1::NodeGroup& group : task.groups()) nodes += group.nodes();
+  return nodes > 1;
 }
 
 }  // namespace dstack::server

@@ -8,6 +8,7 @@
 #include "libs/config/defaults.h"
 #include "libs/config/names.h"
 #include "libs/config/validate.h"
+#include "services/server/domain/spec/placeholders.h"
 #include "services/server/domain/spec/shell_words.h"
 
 namespace dstack::server {
@@ -32,6 +33,7 @@ void RefuseProfileFields(const config::v1::ProfileParams& profile,
 }
 
 void RefuseUnsupported(const RunConfiguration& run, std::vector<FieldViolation>* violations) {
+  if (run.kind_case() == RunConfiguration::KIND_NOT_SET) return;  // told by the document's rules
   if (!run.has_task()) {
     Refuse(violations, "type", "only `task` runs");
     return;
@@ -44,9 +46,6 @@ void RefuseUnsupported(const RunConfiguration& run, std::vector<FieldViolation>*
   if (run.docker()) Refuse(violations, "docker", "there is no Docker inside of jobs");
   if (run.dstack()) Refuse(violations, "dstack", "jobs cannot call the server");
   if (!run.repos().empty()) Refuse(violations, "repos", "deliver code with `files`");
-  if (run.resources().gpu().has_compute_capability()) {
-    Refuse(violations, "resources.gpu.compute_capability", "name the GPU models instead");
-  }
   for (int i = 0; i < run.volumes_size(); ++i) {
     if (run.volumes(i).has_network())
       Refuse(violations,
@@ -60,11 +59,14 @@ void CheckNames(const api::v1::RunSpec& spec, std::vector<FieldViolation>* viola
   if (spec.run_name().empty()) return;
   const absl::Status status = config::CheckResourceName(spec.run_name());
   if (!status.ok()) {
-    violations->push_back(
-        {"name", fmt::format("{} ({})", base::Message(status), spec.run_name()), ""});
+    // The name stands in the document, or was given beside it.
+    const bool is_documents = spec.configuration().name() == spec.run_name();
+    violations->push_back({is_documents ? "name" : "run_spec.run_name",
+                           fmt::format("{} ({})", base::Message(status), spec.run_name()),
+                           ""});
   }
   if (spec.configuration().has_name() && spec.configuration().name() != spec.run_name()) {
-    violations->push_back({"run_name",
+    violations->push_back({"run_spec.run_name",
                            fmt::format("is {}, but the configuration's name is {}",
                                        spec.run_name(),
                                        spec.configuration().name()),
@@ -79,9 +81,9 @@ void CheckFiles(const api::v1::RunSpec& spec, std::vector<FieldViolation>* viola
         digest.size() == 64 && digest.find_first_not_of("0123456789abcdef") == std::string::npos;
     if (!is_digest)
       violations->push_back(
-          {fmt::format("files[{}].digest", i), "must be 64 lower-case hex digits", ""});
+          {fmt::format("run_spec.files[{}].digest", i), "must be 64 lower-case hex digits", ""});
     if (spec.files(i).path().empty())
-      violations->push_back({fmt::format("files[{}].path", i), "must not be empty", ""});
+      violations->push_back({fmt::format("run_spec.files[{}].path", i), "must not be empty", ""});
   }
 }
 
@@ -101,6 +103,8 @@ absl::StatusOr<api::v1::RunSpec> EffectiveSpec(const api::v1::RunSpec& spec) {
                           fmt::format("{} ({})", base::Message(words.status()), run->entrypoint()),
                           ""});
   }
+  for (FieldViolation& violation : FindPlaceholderViolations(*run))
+    violations.push_back(std::move(violation));
   const absl::Status valid = config::ValidateSubmittedRun(*run);
   for (FieldViolation& violation : base::FieldViolations(valid))
     violations.push_back(std::move(violation));

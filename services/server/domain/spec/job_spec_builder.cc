@@ -11,6 +11,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "services/server/domain/spec/names.h"
+#include "services/server/domain/spec/placeholders.h"
 #include "services/server/domain/spec/shell_words.h"
 
 namespace dstack::server {
@@ -126,8 +127,10 @@ shim::v1::TaskSpec BuildTaskSpec(const Run& run,
   task.set_name(job.name);
   task.set_image(configuration.image());
   if (configuration.has_registry_auth()) {
-    task.mutable_registry_auth()->set_username(configuration.registry_auth().username());
-    task.mutable_registry_auth()->set_password(configuration.registry_auth().password());
+    task.mutable_registry_auth()->set_username(
+        ReplacePlaceholders(configuration.registry_auth().username()));
+    task.mutable_registry_auth()->set_password(
+        ReplacePlaceholders(configuration.registry_auth().password()));
   }
   task.set_is_privileged(configuration.privileged());
   if (job.offer.has_value()) LimitToShare(job, &task);
@@ -159,7 +162,7 @@ runner::v1::JobSpec BuildJobSpec(
   for (std::string& word : CommandOf(configuration)) spec.add_command(std::move(word));
   for (const auto& [name, value] : fleet_env) (*spec.mutable_env())[name] = value;
   for (const config::v1::EnvVar& variable : configuration.env())
-    (*spec.mutable_env())[variable.name()] = variable.value();
+    (*spec.mutable_env())[variable.name()] = ReplacePlaceholders(variable.value());
   spec.set_working_dir(configuration.working_dir());
   if (!configuration.user().empty()) *spec.mutable_user() = UserOf(configuration.user());
   for (const api::v1::RunFile& file : run.spec.files()) {
