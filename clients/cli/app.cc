@@ -114,6 +114,18 @@ void AddRetryFlags(CLI::App* app, RunFlags* flags) {
   never->excludes(how_long);
 }
 
+void AddRepoFlags(CLI::App* app, RunFlags* flags) {
+  const char* group = "Repository";
+  auto* repo = app->add_option("-P,--repo", flags->repo, "Address, or path of a git work tree");
+  app->add_flag("--no-repo", flags->no_repo, "Use no repository")->excludes(repo)->group(group);
+  app->add_option("--repo-branch", flags->repo_branch, "Branch of an address")->group(group);
+  app->add_option("--repo-hash", flags->repo_hash, "Commit of an address")->group(group);
+  app->add_option("-t,--token", flags->token, "OAuth token of a private repository")->group(group);
+  app->add_option("--git-identity", flags->git_identity, "Private key for a private repository")
+      ->group(group);
+  repo->group(group);
+}
+
 void DeclareApply(CLI::App* app, const Chosen& chosen, const std::vector<std::string>& arguments) {
   CLI::App* apply = app->add_subcommand("apply", "Create or update what a file describes");
   const auto options = Bind<ApplyOptions>(apply, chosen, &Apply);
@@ -137,6 +149,7 @@ void DeclareApply(CLI::App* app, const Chosen& chosen, const std::vector<std::st
   AddFleetFlags(apply, &options->flags);
   AddSpotFlags(apply, &options->flags);
   AddRetryFlags(apply, &options->flags);
+  AddRepoFlags(apply, &options->flags);
   apply->footer("Everything after -- becomes ${{ run.args }} in the commands.");
 }
 

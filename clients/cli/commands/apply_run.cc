@@ -11,6 +11,7 @@
 #include "clients/cli/render/plan_screen.h"
 #include "clients/cli/render/run_table.h"
 #include "clients/cli/render/text.h"
+#include "clients/cli/repo/prepare.h"
 #include "libs/base/macros.h"
 #include "libs/base/status.h"
 #include "libs/base/uuid.h"
@@ -183,6 +184,26 @@ void PrintSkipped(const Context& context, const std::vector<Archive>& archives) 
   }
 }
 
+// The repository, with the changes of a work tree as one more archive.
+absl::Status AddRepo(const Context& context,
+                     const ApplyOptions& options,
+                     const DocumentFile& document,
+                     Connection& connection,
+                     RunSpec* spec,
+                     std::vector<Archive>* archives) {
+  if (spec->configuration().repos().empty()) return absl::OkStatus();
+  // A path of the flags starts from where the person is, one of the document from where that is.
+  const std::string& directory =
+      options.flags.repo.empty() ? document.directory : context.environment.working_directory;
+  ASSIGN_OR_RETURN(const uint64_t limit_bytes, UploadLimit(connection));
+  ASSIGN_OR_RETURN(
+      PreparedRepo repo,
+      PrepareRepo(context.environment, options.flags, directory, limit_bytes, spec));
+  if (!repo.note.empty()) context.terminal.PrintLine(repo.note, Style::kSecondary);
+  if (repo.diff.has_value()) archives->push_back(*std::move(repo.diff));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<int> ApplyRun(const Context& context,
@@ -194,9 +215,10 @@ absl::StatusOr<int> ApplyRun(const Context& context,
   if (!options.detach) terminal.ReserveOutput();
   ASSIGN_OR_RETURN(RunSpec spec, BuildSpec(context, options, document));
   ASSIGN_OR_RETURN(const auto connection, context.Connect(options.project));
-  ASSIGN_OR_RETURN(const std::vector<Archive> archives,
+  ASSIGN_OR_RETURN(std::vector<Archive> archives,
                    PackFiles(*connection, context.environment, document.directory, &spec));
   PrintSkipped(context, archives);
+  RETURN_IF_ERROR(AddRepo(context, options, document, *connection, &spec, &archives));
   ASSIGN_OR_RETURN(const RunPlan plan, FetchPlan(*connection, spec, options.max_offers));
   terminal.Print(RunPlanScreen(
       plan, options.verbose, static_cast<size_t>(options.max_offers), terminal.MessageScreen()));

@@ -16,14 +16,6 @@ namespace {
 constexpr size_t kPieceBytes = 512 << 10;
 constexpr std::chrono::minutes kUploadTimeout{10};
 
-absl::StatusOr<uint64_t> UploadLimit(Connection& connection) {
-  ASSIGN_OR_RETURN(const api::v1::GetServerInfoResponse info,
-                   connection.Call(connection.server(),
-                                   &api::v1::ServerService::Stub::GetServerInfo,
-                                   api::v1::GetServerInfoRequest()));
-  return info.limits().max_file_bytes();
-}
-
 absl::StatusOr<std::string> LocalPath(const Environment& environment,
                                       const std::string& document_directory,
                                       const std::string& path) {
@@ -55,6 +47,14 @@ absl::Status Upload(Connection& connection, const Archive& archive) {
 }
 
 }  // namespace
+
+absl::StatusOr<uint64_t> UploadLimit(Connection& connection) {
+  ASSIGN_OR_RETURN(const api::v1::GetServerInfoResponse info,
+                   connection.Call(connection.server(),
+                                   &api::v1::ServerService::Stub::GetServerInfo,
+                                   api::v1::GetServerInfoRequest()));
+  return info.limits().max_file_bytes();
+}
 
 absl::StatusOr<std::vector<Archive>> PackFiles(Connection& connection,
                                                const Environment& environment,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,9 @@ absl::StatusOr<std::vector<Archive>> PackFiles(Connection& connection,
                                                const Environment& environment,
                                                const std::string& document_directory,
                                                api::v1::RunSpec* spec);
+
+// Largest file that the server takes, bytes; 0: no limit.
+absl::StatusOr<uint64_t> UploadLimit(Connection& connection);
 
 // Sends the archives that the server does not have.
 absl::Status UploadMissing(Connection& connection, const std::vector<Archive>& archives);

@@ -8,6 +8,7 @@
 #include "libs/base/macros.h"
 #include "libs/base/status.h"
 #include "libs/config/overlay.h"
+#include "libs/config/shorthand/path.h"
 
 namespace dstack::cli {
 namespace {
@@ -115,16 +116,47 @@ void ApplyPorts(const RunFlags& flags, RunConfiguration* run, Violations* wrong)
   }
 }
 
+// A repository of the flags goes where the document's would; branch and commit are those of an
+// address, a work tree has its own.
+void ApplyRepo(const RunFlags& flags, RunConfiguration* run, Violations* wrong) {
+  if (flags.no_repo) run->clear_repos();
+  if (!flags.repo.empty()) {
+    const auto parsed = config::ParseRepo(flags.repo);
+    wrong->Take("--repo", parsed.status());
+    config::v1::RepoSpec* repo = run->repos().empty() ? run->add_repos() : run->mutable_repos(0);
+    if (parsed.ok()) {
+      repo->clear_local_path();
+      repo->clear_url();
+      repo->clear_branch();
+      repo->clear_hash();
+      if (parsed->has_url()) repo->set_url(parsed->url());
+      if (parsed->has_local_path()) repo->set_local_path(parsed->local_path());
+      if (parsed->path() != "." || repo->path().empty()) repo->set_path(parsed->path());
+    }
+  }
+  if (flags.repo_branch.empty() && flags.repo_hash.empty()) return;
+  if (run->repos().empty() || !run->repos(0).has_url()) {
+    wrong->Add(flags.repo_branch.empty() ? "--repo-hash" : "--repo-branch",
+               "needs a repository with an address");
+    return;
+  }
+  if (!flags.repo_branch.empty()) run->mutable_repos(0)->set_branch(flags.repo_branch);
+  if (!flags.repo_hash.empty()) run->mutable_repos(0)->set_hash(flags.repo_hash);
+}
+
 }  // namespace
 
 bool RunFlags::HasOnlyNameAndEnv() const {
   const bool has_text = !(cpu.empty() && gpu.empty() && memory.empty() && disk.empty() &&
                           profile.empty() && max_price.empty() && max_duration.empty() &&
-                          idle_duration.empty() && spot_policy.empty() && retry_duration.empty());
+                          idle_duration.empty() && spot_policy.empty() && retry_duration.empty() &&
+                          repo.empty() && repo_branch.empty() && repo_hash.empty() &&
+                          token.empty() && git_identity.empty());
   const bool has_list = !(backends.empty() && regions.empty() && instance_types.empty() &&
                           fleets.empty() && ports.empty() && arguments.empty());
   const bool has_switch =
-      reuse || dont_destroy || spot || on_demand || spot_auto || retry || no_retry || no_profile;
+      reuse || dont_destroy || spot || on_demand ||
+                          spot_auto || retry || no_retry || no_profile || no_repo;
   return !has_text && !has_list && !has_switch;
 }
 
@@ -138,6 +170,7 @@ absl::Status ApplyRunFlags(const RunFlags& flags, RunConfiguration* run) {
   ApplySpot(flags, run->mutable_profile(), &wrong);
   ApplyRetry(flags, run->mutable_profile(), &wrong);
   ApplyPorts(flags, run, &wrong);
+  ApplyRepo(flags, run, &wrong);
   if (!flags.arguments.empty() && run->has_dev_environment()) {
     wrong.Add("--", "arguments are for tasks and services");
   }

@@ -40,6 +40,13 @@ struct RunFlags {
   bool no_retry = false;
   std::string retry_duration;
   std::vector<std::string> ports;
+  std::string repo;
+  std::string repo_branch;
+  std::string repo_hash;
+  bool no_repo = false;
+  // Credentials for the repository; not laid over the document.
+  std::string token;
+  std::string git_identity;
   // Everything after "--".
   std::vector<std::string> arguments;
 

@@ -7,6 +7,7 @@
 #include "libs/base/status.h"
 #include "libs/failpoint/failpoint.h"
 #include "libs/telemetry/log.h"
+#include "services/server/agents/job_keys.h"
 #include "services/server/agents/runner_token.h"
 #include "services/server/domain/spec/job_spec_builder.h"
 
@@ -301,7 +302,9 @@ void JobDriver::DriveStart() {
   }
   // Only a job that is stored as accepted may start: from then on it is never submitted again.
   if (job_.status != JOB_STATUS_PULLING || job_.task_revision == 0) return;
-  link_->OfferJob(BuildJobSpec(run_, job_, host_.connection().env));
+  runner::v1::JobSpec spec = BuildJobSpec(run_, job_, host_.connection().env);
+  AddJobKeys(services_.token_key, run_.id, &spec);
+  link_->OfferJob(spec);
 }
 
 void JobDriver::DriveStop() {

@@ -113,7 +113,8 @@ void RunnerLink::OnHello(const runner::v1::RunnerHello& hello) {
 void RunnerLink::OfferJob(const runner::v1::JobSpec& job) {
   if (is_offered_) return;
   is_offered_ = true;
-  needs_files_ = job.files_size() > 0;
+  needs_files_ = job.files_size() > 0 || !job.repo().git().diff_digest().empty() ||
+                 !job.repo().archive_digest().empty();
   runner::v1::SessionRequest submit;
   *submit.mutable_submit_job()->mutable_job() = job;
   stream_->Send(std::move(submit));

@@ -9,6 +9,7 @@
 #include "libs/config/names.h"
 #include "libs/config/validate.h"
 #include "services/server/domain/spec/placeholders.h"
+#include "services/server/domain/spec/repo_spec.h"
 #include "services/server/domain/spec/shell_words.h"
 
 namespace dstack::server {
@@ -45,7 +46,6 @@ void RefuseUnsupported(const RunConfiguration& run, std::vector<FieldViolation>*
   if (run.nvcc()) Refuse(violations, "nvcc", "name an `image` that has it");
   if (run.docker()) Refuse(violations, "docker", "there is no Docker inside of jobs");
   if (run.dstack()) Refuse(violations, "dstack", "jobs cannot call the server");
-  if (!run.repos().empty()) Refuse(violations, "repos", "deliver code with `files`");
   for (int i = 0; i < run.volumes_size(); ++i) {
     if (run.volumes(i).has_network())
       Refuse(violations,
@@ -96,6 +96,7 @@ absl::StatusOr<api::v1::RunSpec> EffectiveSpec(const api::v1::RunSpec& spec) {
   std::vector<FieldViolation> violations;
   CheckNames(effective, &violations);
   CheckFiles(effective, &violations);
+  FillRepo(&effective, &violations);
   if (effective.has_profile()) config::MergeProfile(effective.profile().params(), run);
   RefuseUnsupported(*run, &violations);
   if (auto words = SplitShellWords(run->entrypoint()); !words.ok()) {

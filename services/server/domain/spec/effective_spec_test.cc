@@ -44,7 +44,6 @@ TEST_CASE("what cannot be honoured is refused with its path") {
       Row{"nodes", [](auto* run) { run->mutable_task()->set_nodes(2); }},
       Row{"schedule",
           [](auto* run) { run->mutable_profile()->mutable_schedule()->add_cron("* * * * *"); }},
-      Row{"repos", [](auto* run) { run->add_repos()->set_url("https://example.com/x"); }},
       Row{"entrypoint",
           [](auto* run) {
             run->set_image("x");

@@ -12,6 +12,7 @@
 #include "absl/strings/strip.h"
 #include "services/server/domain/spec/names.h"
 #include "services/server/domain/spec/placeholders.h"
+#include "services/server/domain/spec/repo_spec.h"
 #include "services/server/domain/spec/shell_words.h"
 
 namespace dstack::server {
@@ -170,6 +171,7 @@ runner::v1::JobSpec BuildJobSpec(
     mapping->set_digest(file.digest());
     mapping->set_path(file.path());
   }
+  AddRepo(run.spec, &spec);
   const config::v1::ProfileParams& profile = configuration.profile();
   if (profile.max_duration().has_duration())
     *spec.mutable_max_duration() = profile.max_duration().duration();
