@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# services/quickstart.sh from nothing to a first task, again, and down to nothing, in a home of its own.
+# services/quickstart.sh from nothing to a first task, again, and down to nothing, in a home of its own; then where no Docker
+# Engine can run.
 # Usage: quickstart_test.sh PRESET; the preset is built already, so that the script has little to do.
 set -euo pipefail
 
@@ -30,7 +31,9 @@ shows() { grep -qF -- "$1" "$OUTPUT" || fail "the output does not show '$1'"; }
 # ours: processes whose command line names the home, one a line.
 ours() { pgrep -f -- "$HOME/.dstack" || true; }
 
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+port=$(free_port)
 # A file of the person's that must stay.
 mkdir -p "$HOME/.dstack" && echo mine >"$HOME/.dstack/mine"
 
@@ -38,10 +41,14 @@ quickstart --port "$port"
 shows "the task ended with exit status 0"
 shows "http://127.0.0.1:$port"
 dstack=$ROOT/build/$DSTACK_BUILD_PRESET/bin/dstack
-"$dstack" ps --all | grep -q 'exited (0)' || fail "ps does not show the run"
-"$dstack" logs hello | grep -q 'step 3 of 3' || fail "the log is not whole"
+# Files, not pipes: grep -q leaves early, and then the writer's end is a failure.
+"$dstack" ps --all >"$OUTPUT" || fail "ps"
+shows 'exited (0)'
+"$dstack" logs hello >"$OUTPUT" || fail "logs"
+shows 'step 3 of 3'
 
 quickstart
+shows "no work to do"
 shows "the server runs already"
 shows "the task ended with exit status 0"
 
@@ -58,4 +65,21 @@ left=$(cd "$HOME/.dstack" && find . -mindepth 1 ! -name mine ! -name config.yml)
 
 if "$ROOT/services/quickstart.sh" --port 99999 >"$OUTPUT" 2>&1; then fail "--port 99999 is accepted"; fi
 shows "--port needs a number from 1 to 65535"
+
+# An engine that does not start: tasks become processes.
+mkdir "$HOME/bin"
+printf '#!/bin/sh\necho "this kernel runs no containers" >&2\nexit 1\n' >"$HOME/bin/docker"
+cp "$HOME/bin/docker" "$HOME/bin/dockerd"
+chmod 755 "$HOME/bin/docker" "$HOME/bin/dockerd"
+(
+  unset DOCKER_HOST
+  export PATH=$HOME/bin:$PATH
+  quickstart --port "$(free_port)"
+  shows "this kernel runs no containers"
+  shows "tasks become plain processes"
+  shows "step 3 of 3"
+  shows "the task ended with exit status 0"
+  quickstart --down --purge
+)
+[ -z "$(ours)" ] || fail "processes are left: $(ours)"
 echo "from nothing to a first task, and back"
