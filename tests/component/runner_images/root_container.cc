@@ -1,0 +1,145 @@
+#include "tests/component/runner_images/root_container.h"
+
+#include <chrono>
+#include <filesystem>
+#include <sstream>
+
+#include <catch2/catch.hpp>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "libs/base/clock.h"
+#include "libs/base/file.h"
+#include "libs/testing/await.h"
+#include "libs/testing/paths.h"
+#include "services/runner/job/process_tree.h"
+
+namespace dstack::runner {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr char kBusybox[] = "/bin/busybox";
+// Arguments: root, "ro" or "rw", environment for the runner.
+constexpr char kEnter[] =
+    "root=$1; mode=$2; shift 2\n"
+    "mount --bind \"$root\" \"$root\"\n"
+    "mount --bind \"$root/dstack/runner\" \"$root/dstack/runner\"\n"
+    "mount -t proc proc \"$root/proc\"\n"
+    "mount -t devpts -o newinstance,ptmxmode=0666 devpts \"$root/dev/pts\"\n"
+    "[ \"$mode\" = rw ] || mount -o remount,bind,ro \"$root\"\n"
+    "exec env -i \"$@\" chroot \"$root\" /usr/local/bin/dstack-runner supervise"
+    " --task-dir /dstack/runner --ssh-dir /opt/dstack/ssh";
+
+}  // namespace
+
+bool RootContainer::IsPossible() {
+  const auto tried = process::Run({"unshare", "--pid", "--fork", "--mount", "true"}, 20s);
+  return geteuid() == 0 && tried.ok() && tried->exit.ok();
+}
+
+RootContainer::RootContainer() {
+  // As the root of an image is: other users may look into it.
+  REQUIRE(chmod(root().c_str(), 0755) == 0);
+  for (const char* dir : {"/proc", "/dev/pts", "/usr/local/bin", "/opt/dstack"}) MakeDir(dir);
+  // Others may look into /dstack, but not into the task's directory.
+  MakeDir("/dstack");
+  REQUIRE(base::MakeDirs(task_dir(), 0700).ok());
+  REQUIRE(symlink("pts/ptmx", (root() + "/dev/ptmx").c_str()) == 0);
+  REQUIRE(process::RunChecked({"mknod", "-m", "666", root() + "/dev/null", "c", "1", "3"}, 20s).ok());
+  std::filesystem::copy_file(testing::Binary("dstack-runner"),
+                             root() + "/usr/local/bin/dstack-runner");
+  std::filesystem::copy(testing::BuildDir() + "/share/dstack/ssh-bundle",
+                        root() + "/opt/dstack/ssh",
+                        std::filesystem::copy_options::recursive);
+  REQUIRE(base::WriteFileAtomic(task_dir() + "/token", token_, 0600).ok());
+  REQUIRE(
+      process::RunChecked({"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key()}, 20s).ok());
+  REQUIRE(base::WriteFileAtomic(task_dir() + "/authorized_keys",
+                                base::ReadFile(key() + ".pub").value())
+              .ok());
+}
+
+void RootContainer::MakeDir(const std::string& path) const {
+  REQUIRE(base::MakeDirs(root() + path, 0755).ok());
+}
+
+void RootContainer::Write(const std::string& path,
+                          const std::string& content,
+                          unsigned mode) const {
+  MakeDir(path.substr(0, path.rfind('/')));
+  REQUIRE(base::WriteFileAtomic(root() + path, content, mode).ok());
+}
+
+void RootContainer::AddBusybox(const std::vector<std::string>& names) const {
+  MakeDir("/bin");
+  std::filesystem::copy_file(kBusybox, root() + "/bin/busybox");
+  for (const std::string& name : names) {
+    REQUIRE(symlink("busybox", (root() + "/bin/" + name).c_str()) == 0);
+  }
+}
+
+void RootContainer::AddDynamic(const std::string& program) const {
+  const auto listed = process::RunChecked({"ldd", program}, 20s);
+  REQUIRE(listed.ok());
+  std::vector<std::string> files = {program};
+  std::istringstream words(*listed);
+  for (std::string word; words >> word;) {
+    if (word.starts_with('/')) files.push_back(word);
+  }
+  for (const std::string& file : files) {
+    MakeDir(file.substr(0, file.rfind('/')));
+    std::filesystem::copy_file(std::filesystem::canonical(file),
+                               root() + file,
+                               std::filesystem::copy_options::skip_existing);
+  }
+}
+
+void RootContainer::SetImageUser(const std::string& user) const {
+  REQUIRE(
+      base::WriteFileAtomic(task_dir() + "/image_config.json", "{\"user\":\"" + user + "\"}").ok());
+}
+
+void RootContainer::Start(const Options& options) {
+  std::vector<std::string> argv = {"unshare", "--pid", "--fork", "--kill-child", "--mount", "sh",
+                                   "-ec",     kEnter,  "sh",     root(),
+                                   options.is_read_only ? "ro" : "rw"};
+  argv.push_back("PATH=/usr/sbin:/usr/bin:/sbin:/bin");
+  argv.insert(argv.end(), options.env.begin(), options.env.end());
+  auto started = process::Subprocess::Start(argv);
+  INFO(started.status());
+  REQUIRE(started.ok());
+  process_.emplace(*std::move(started));
+  testing::Await(20s, [this] { return base::Exists(task_dir() + "/runner.sock"); });
+  client_.emplace("unix:" + task_dir() + "/runner.sock", token_, store_);
+}
+
+v1::JobStatus RootContainer::Run(const v1::JobSpec& job) {
+  client_->Submit(job);
+  CHECK(client_->AwaitFilesNeeded().empty());
+  client_->StartJob();
+  return client_->AwaitState(v1::JOB_STATE_RUNNING);
+}
+
+pid_t RootContainer::ChildPid(const std::string& word) const {
+  const std::vector<ProcessEntry> processes = ListProcesses();
+  pid_t runner = -1;
+  for (const ProcessEntry& process : processes) {
+    if (process.parent == process_->pid()) runner = process.pid;
+  }
+  for (const ProcessEntry& process : processes) {
+    const auto line = base::ReadFile("/proc/" + std::to_string(process.pid) + "/cmdline");
+    const bool is_it = line.ok() && line->find(word) != std::string::npos;
+    if (process.parent == runner && is_it) return process.pid;
+  }
+  return -1;
+}
+
+process::Exit RootContainer::Leave() {
+  client_->AwaitEndOfLogs();
+  client_->AckEnd();
+  client_->AwaitClosed();
+  return process_->WaitUntil(base::DeadlineIn(20s)).value();
+}
+
+}  // namespace dstack::runner
