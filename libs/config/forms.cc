@@ -412,34 +412,6 @@ void ReadSshHost(const Node& node, const std::string& path, Message* message, Ya
   static_cast<v1::SshHost*>(message)->set_hostname(*hostname);
 }
 
-void ReadGateway(const Node& node, const std::string& path, Message* message, YamlReader* reader) {
-  auto* gateway = static_cast<v1::GatewayChoice*>(message);
-  const absl::StatusOr<bool> enabled = ToBool(node);
-  if (enabled.ok()) {
-    gateway->set_enabled(*enabled);
-    return;
-  }
-  reader->ReadMessage(node, path, gateway->mutable_reference());
-}
-
-void ReadModel(const Node& node, const std::string& path, Message* message, YamlReader* reader) {
-  auto* model = static_cast<v1::ServiceModel*>(message);
-  if (node.kind == NodeKind::kMap) {
-    reader->ReadMapping(node, path, message);
-  } else {
-    const absl::StatusOr<std::string> name = ToText(node);
-    if (!name.ok()) {
-      reader->Refuse(node, path, name.status());
-      return;
-    }
-    model->set_name(*name);
-    model->set_format(v1::MODEL_FORMAT_OPENAI);
-  }
-  if (model->type().empty()) model->set_type("chat");
-  const bool is_openai = model->format() == v1::MODEL_FORMAT_OPENAI;
-  if (is_openai && model->prefix().empty()) model->set_prefix("/v1");
-}
-
 using MessageForm = void (*)(const Node&, const std::string&, Message*, YamlReader*);
 
 struct NamedForm {
@@ -465,8 +437,6 @@ constexpr std::array kMessageForms = {
     NamedForm{"Blocks", ReadBlocks},
     NamedForm{"FleetNodes", ReadFleetNodes},
     NamedForm{"SshHost", ReadSshHost},
-    NamedForm{"GatewayChoice", ReadGateway},
-    NamedForm{"ServiceModel", ReadModel},
 };
 
 void ReadMemoryField(const Node& node,

@@ -12,6 +12,7 @@
 
 #include "dstack/config/v1/gateway.pb.h"
 #include "dstack/config/v1/preset.pb.h"
+#include "dstack/config/v1/run.pb.h"
 #include "dstack/config/v1/server.pb.h"
 
 #include "libs/config/text.h"
@@ -32,6 +33,40 @@ const Node* ValueOf(const Node& node, std::string_view key) {
   return nullptr;
 }
 
+void ReadGatewayChoice(const Node& node,
+                       const std::string& path,
+                       Message* message,
+                       YamlReader* reader) {
+  auto* gateway = static_cast<v1::GatewayChoice*>(message);
+  const absl::StatusOr<bool> enabled = ToBool(node);
+  if (enabled.ok()) {
+    gateway->set_enabled(*enabled);
+    return;
+  }
+  reader->ReadMessage(node, path, gateway->mutable_reference());
+}
+
+void ReadServiceModel(const Node& node,
+                      const std::string& path,
+                      Message* message,
+                      YamlReader* reader) {
+  auto* model = static_cast<v1::ServiceModel*>(message);
+  if (node.kind == NodeKind::kMap) {
+    reader->ReadMapping(node, path, message);
+  } else {
+    const absl::StatusOr<std::string> name = ToText(node);
+    if (!name.ok()) {
+      reader->Refuse(node, path, name.status());
+      return;
+    }
+    model->set_name(*name);
+    model->set_format(v1::MODEL_FORMAT_OPENAI);
+  }
+  if (model->type().empty()) model->set_type("chat");
+  const bool is_openai = model->format() == v1::MODEL_FORMAT_OPENAI;
+  if (is_openai && model->prefix().empty()) model->set_prefix("/v1");
+}
+
 void ReadCertificate(const Node& node,
                      const std::string& path,
                      Message* message,
@@ -41,7 +76,10 @@ void ReadCertificate(const Node& node,
   }
 }
 
-void ReadModel(const Node& node, const std::string& path, Message* message, YamlReader* reader) {
+void ReadPresetModel(const Node& node,
+                     const std::string& path,
+                     Message* message,
+                     YamlReader* reader) {
   if (node.kind == NodeKind::kMap) {
     reader->ReadMapping(node, path, message);
     return;
@@ -159,8 +197,10 @@ struct NamedForm {
 };
 
 constexpr std::array kForms = {
+    NamedForm{"GatewayChoice", ReadGatewayChoice},
+    NamedForm{"ServiceModel", ReadServiceModel},
     NamedForm{"GatewayCertificate", ReadCertificate},
-    NamedForm{"PresetModel", ReadModel},
+    NamedForm{"PresetModel", ReadPresetModel},
     NamedForm{"PresetPrompt", ReadPrompt},
     NamedForm{"BackendConfig", ReadBackend},
     NamedForm{"Struct", ReadStruct},

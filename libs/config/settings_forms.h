@@ -1,5 +1,5 @@
-// Grammars of the types that only gateways, presets, templates and the settings of the server have;
-// see forms.h for those of runs and fleets.
+// Grammars of the types that only services, gateways, presets, templates and the settings of the
+// server have; see forms.h for those that all runs and fleets share.
 #pragma once
 
 #include <string>

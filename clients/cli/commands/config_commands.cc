@@ -69,13 +69,20 @@ Json FileJson(const CheckedFile& file) {
   return result;
 }
 
+// What people call a document of this type.
+std::string NounOf(const std::string& type) {
+  if (type == "profiles") return "file of profiles";
+  if (type == "client-config") return "configuration of a client";
+  return type == "server-config" ? "configuration of a server" : type;
+}
+
 void PrintChecked(const Context& context, const CheckedFile& file) {
   for (const config::Problem& warning : file.result.warnings) {
     context.terminal.PrintWarning(config::FormatProblemWithSource(warning, file.text));
   }
   if (file.is_valid()) {
     context.terminal.PrintLine(
-        fmt::format("{} is a valid {}", file.name, config::TypeOf(*file.result.document)),
+        fmt::format("{} is a valid {}", file.name, NounOf(config::TypeOf(*file.result.document))),
         Style::kSuccess);
   } else if (!file.status.ok()) {
     context.terminal.PrintError(base::Message(file.status));
