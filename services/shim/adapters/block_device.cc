@@ -172,9 +172,7 @@ absl::StatusOr<std::string> BlockDevices::Find(const v1::VolumeMount& volume,
       // A device node may be there before its size is.
       const auto size = DeviceSize(device);
       if (size.ok() && *size > 0) return device;
-      if (size.ok() || absl::IsFailedPrecondition(size.status())) {
-        RETURN_IF_ERROR(size.status());
-      }
+      if (absl::IsFailedPrecondition(size.status())) return size.status();
     }
     if (std::chrono::steady_clock::now() > deadline) {
       return absl::NotFoundError(

