@@ -43,6 +43,7 @@ InstallRequest HostDriver::MakeInstallRequest() const {
   } else {
     request.public_key = connection_.project_public_key;
   }
+  request.takes_over = is_takeover_due_;
   return request;
 }
 
@@ -142,8 +143,32 @@ void HostDriver::OpenSession() {
 
 void HostDriver::OnShimHello(const shim::v1::ShimHello& hello) {
   has_hello_ = true;
+  is_takeover_due_ = false;
+  upgrade_.OnHello(hello);
   facts_ = hello.facts();
   has_privileged_ = hello.capabilities().has_privileged();
+}
+
+void HostDriver::LoadAgents() {
+  services_.connect_pool.Post(
+      [mailbox = mailbox_, this, attempt = attempt_, &installer = services_.installer] {
+        auto agents = installer.Agents();
+        if (!agents.ok()) {
+          telemetry::Warn("the server's agents cannot be read", {{"status", agents.status()}});
+        }
+        if (!agents.ok() || *agents == nullptr) return;
+        mailbox->Post([this, attempt, agents = *std::move(agents)] {
+          if (attempt == attempt_ && state_ == State::kReady) upgrade_.OnAgents(agents);
+        });
+      });
+}
+
+void HostDriver::OnComponentStatus(const shim::v1::ComponentStatus& status) {
+  upgrade_.OnComponentStatus(status);
+}
+
+void HostDriver::OnUpgradeStatus(const shim::v1::UpgradeStatus& status) {
+  upgrade_.OnUpgradeStatus(status);
 }
 
 void HostDriver::OnShimSessionEnded(const absl::Status& status) {
@@ -172,6 +197,7 @@ void HostDriver::RetrySession(const absl::Status& status) {
     return;
   }
   state_ = State::kConnecting;
+  is_takeover_due_ = !IsRefusal(status);
   services_.connect_pool.Post([mailbox = mailbox_,
                                this,
                                attempt = attempt_,
@@ -210,6 +236,7 @@ void HostDriver::Disconnect() {
   ++attempt_;
   if (session_ != nullptr) session_->Close();
   session_.reset();
+  upgrade_.OnSessionLost();
   for (const auto& [id, driver] : jobs_) driver->OnSessionLost();
   strangers_.clear();
   transport_.reset();

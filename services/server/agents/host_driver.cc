@@ -36,6 +36,14 @@ HostDriver::HostDriver(AgentServices& services, ClaimedHost host)
       connection_(std::move(host.connection)),
       connect_backoff_(kConnectBackoff, services.random),
       session_backoff_(kSessionBackoff, services.random),
+      upgrade_(
+          instance_.id.str(),
+          {.send = [this](shim::v1::SessionRequest request) { SendToShim(std::move(request)); },
+           .load_agents = [this] { LoadAgents(); },
+           .on_failed =
+               [this](const std::string& message) {
+                 ShowMessage("the agents were not upgraded: " + message);
+               }}),
       executor_(services.pool, services.timers) {
   mailbox_ = std::make_shared<Mailbox>(executor_);
   mailbox_->Post([this] {
@@ -224,6 +232,21 @@ void HostDriver::OnSyncDone() {
                     {{"instance_id", instance_.id}, {"error", cleared}});
   ReloadJobs();
   if (state_ == State::kReady) FenceStrangers();
+  if (state_ == State::kReady) upgrade_.OnSynced();
+}
+
+void HostDriver::OnDrainStatus(const shim::v1::DrainStatus& status) {
+  ShowMessage(
+      status.is_draining()
+          ? fmt::format("takes no new jobs ({} live): {}", status.live_tasks(), status.reason())
+          : "");
+}
+
+void HostDriver::ShowMessage(const std::string& message) {
+  if (state_ != State::kReady) return;
+  UpdateInstance([&message](Instance& instance) {
+    return std::exchange(instance.status_message, message) != message;
+  });
 }
 
 void HostDriver::OnHostFacts(const shim::v1::HostFacts& facts) {

@@ -11,6 +11,7 @@
 #include "libs/base/backoff.h"
 #include "libs/exec/serial_executor.h"
 #include "services/server/agents/agent_services.h"
+#include "services/server/agents/host_upgrade.h"
 #include "services/server/agents/job_driver.h"
 #include "services/server/agents/mailbox.h"
 #include "services/server/agents/shim_session.h"
@@ -70,6 +71,9 @@ class HostDriver final : private JobHost, private ShimSession::Events {
   void OnSyncDone() override;
   void OnHostFacts(const shim::v1::HostFacts& facts) override;
   void OnCommandFailed(const shim::v1::CommandFailed& failure) override;
+  void OnDrainStatus(const shim::v1::DrainStatus& status) override;
+  void OnComponentStatus(const shim::v1::ComponentStatus& status) override;
+  void OnUpgradeStatus(const shim::v1::UpgradeStatus& status) override;
   void OnShimSessionEnded(const absl::Status& status) override;
 
   // Connection (host_connect.cc).
@@ -86,6 +90,8 @@ class HostDriver final : private JobHost, private ShimSession::Events {
   void RecordHostKey(const std::string& key);
   bool IsLocal() const;
   InstallRequest MakeInstallRequest() const;
+  void LoadAgents();
+  void ShowMessage(const std::string& message);
 
   // The instance's row.
   bool UpdateInstance(const InstanceStore::Change& change);
@@ -132,6 +138,9 @@ class HostDriver final : private JobHost, private ShimSession::Events {
   std::string last_failure_;
   shim::v1::HostFacts facts_;
   bool has_privileged_ = false;
+  // The shim that runs did not answer: the next installation replaces it.
+  bool is_takeover_due_ = false;
+  HostUpgrade upgrade_;
 
   std::map<std::string, std::shared_ptr<JobDriver>> jobs_;
   // Tasks of the host without a job here.

@@ -8,6 +8,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "fmt/format.h"
+#include "libs/base/sha256.h"
 #include "libs/base/status.h"
 #include "libs/ssh/keys.h"
 #include "libs/ssh/quote.h"
@@ -74,6 +75,8 @@ struct AgentInstaller::Probe {
   bool has_ssh = false;
   bool wants_gzip = false;
   bool has_systemd = false;
+  // A shim runs with the settings that are asked for.
+  bool is_running = false;
 };
 
 absl::StatusOr<AgentInstaller::Probe> AgentInstaller::ProbeHost(HostTransport& transport,
@@ -91,7 +94,9 @@ absl::StatusOr<AgentInstaller::Probe> AgentInstaller::ProbeHost(HostTransport& t
                                      files.shim.VersionedName(),
                                      files.runner.VersionedName(),
                                      ssh_name,
-                                     key}),
+                                     key,
+                                     SettingsLine(request),
+                                     UnitName(options_.server_id)}),
                              kScriptTimeout,
                              std::nullopt,
                              stop));
@@ -108,6 +113,7 @@ absl::StatusOr<AgentInstaller::Probe> AgentInstaller::ProbeHost(HostTransport& t
   probe.has_ssh = values.count("has_ssh") > 0;
   probe.wants_gzip = !request.is_local && values.count("has_gzip") > 0;
   probe.has_systemd = values.count("has_systemd") > 0;
+  probe.is_running = values.count("is_running") > 0;
   if (probe.platform != kPlatform) {
     return absl::FailedPreconditionError(base::ToAbsl(
         fmt::format("the host is '{}', agents exist for '{}' only", probe.platform, kPlatform)));
@@ -143,6 +149,12 @@ absl::Status AgentInstaller::Upload(HostTransport& transport,
       .status();
 }
 
+std::string AgentInstaller::SettingsLine(const InstallRequest& request) const {
+  std::string settings = options_.base_image + '\n';
+  for (const auto& [name, value] : request.env) settings += fmt::format("{}={}\n", name, value);
+  return "# settings " + base::Sha256Hex(settings);
+}
+
 std::string AgentInstaller::StartScript(const InstallRequest& request,
                                         const AgentBundle::Files& files,
                                         const Probe& probe) const {
@@ -160,9 +172,9 @@ std::string AgentInstaller::StartScript(const InstallRequest& request,
     argv.insert(argv.end(),
                 {"--ssh-bundle-dir", probe.directory + "/" + files.ssh->VersionedName()});
   if (!options_.base_image.empty()) argv.insert(argv.end(), {"--base-image", options_.base_image});
-  // systemd restarts it by itself.
-  if (!probe.has_systemd) argv.push_back("--supervise");
-  return ssh::QuoteCommand(argv) + "\n";
+  // Also below systemd: the supervisor goes back from an upgrade that fails.
+  argv.push_back("--supervise");
+  return SettingsLine(request) + "\n" + ssh::QuoteCommand(argv) + "\n";
 }
 
 absl::StatusOr<std::string> AgentInstaller::Install(HostTransport& transport,
@@ -170,6 +182,8 @@ absl::StatusOr<std::string> AgentInstaller::Install(HostTransport& transport,
                                                     std::stop_token stop) {
   ASSIGN_OR_RETURN(const auto files, bundle_.Get());
   ASSIGN_OR_RETURN(const Probe probe, ProbeHost(transport, request, *files, stop));
+  const std::string socket = probe.directory + "/shim.sock";
+  if (probe.is_running && !request.takes_over) return socket;
   if (!probe.has_runner) RETURN_IF_ERROR(Upload(transport, files->runner, probe, stop));
   if (!probe.has_shim) RETURN_IF_ERROR(Upload(transport, files->shim, probe, stop));
   if (files->ssh.has_value() && !probe.has_ssh)
@@ -182,7 +196,7 @@ absl::StatusOr<std::string> AgentInstaller::Install(HostTransport& transport,
                             StartScript(request, *files, probe),
                             stop)
                       .status());
-  return probe.directory + "/shim.sock";
+  return socket;
 }
 
 std::string AgentInstaller::Diagnose(HostTransport& transport) {

@@ -5,7 +5,8 @@
 namespace dstack::server::scripts {
 
 // $1 server id, $2 versioned shim, $3 versioned runner, $4 versioned ssh bundle or "", $5 public
-// key without comment or "". Prints name=value lines. Adds the key when it is missing.
+// key without comment or "", $6 settings line, $7 unit name. Prints name=value lines. Adds the key
+// when it is missing.
 inline constexpr const char* kProbe = R"sh(
 set -u
 dir="$HOME/.dstack/hosts/$1"
@@ -23,6 +24,14 @@ for tool in sha256sum tar; do
 done
 if [ "$(id -u)" = 0 ] && [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; then
   echo "has_systemd=1"
+fi
+is_running() {
+  systemctl is-active --quiet "$1" 2>/dev/null && return
+  pid="$(cat "$dir/shim.pid" 2>/dev/null)" || return 1
+  [ -n "$pid" ] && grep -qsF -- "$dir" "/proc/$pid/cmdline"
+}
+if [ "$(head -n 1 "$dir/start-shim" 2>/dev/null)" = "$6" ] && is_running "$7"; then
+  echo "is_running=1"
 fi
 if [ -n "$5" ]; then
   keys="$HOME/.ssh/authorized_keys"
@@ -86,7 +95,8 @@ if is_running ""; then
   n=0
   while [ -d "/proc/$pid" ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done
 fi
-rm -f "$dir/shim.pid"
+# What an upgrade over the session chose is out of date.
+rm -f "$dir/shim.pid" "$dir/release.json"
 mv -f "$dir/start-shim.new" "$dir/start-shim"
 if [ -n "$2" ]; then
   cat >"/etc/systemd/system/$2" <<UNIT

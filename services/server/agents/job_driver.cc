@@ -96,7 +96,11 @@ void JobDriver::OnCommandFailed(const shim::v1::CommandFailed& failure) {
       "the shim refused a command",
       {{"job_id", job_.id}, {"reason", failure.reason()}, {"message", failure.message()}});
   if (is_submitted_ && !reports_.task.has_value()) {
-    EndBy(JOB_TERMINATION_REASON_EXECUTOR_ERROR, "the host refused the task: " + failure.message());
+    // A drained host is like a full one: the run's retry policy decides.
+    const bool is_drained = failure.reason() == "HOST_DRAINING";
+    EndBy(is_drained ? JOB_TERMINATION_REASON_FAILED_TO_START_DUE_TO_NO_CAPACITY
+                     : JOB_TERMINATION_REASON_EXECUTOR_ERROR,
+          "the host refused the task: " + failure.message());
     EndLogs();
     reports_.is_task_gone = true;
   }

@@ -94,6 +94,12 @@ void ShimSession::Dispatch(const shim::v1::SessionResponse& response) {
       return events_->OnHostFacts(response.host_facts());
     case Case::kCommandFailed:
       return events_->OnCommandFailed(response.command_failed());
+    case Case::kDrainStatus:
+      return events_->OnDrainStatus(response.drain_status());
+    case Case::kComponentStatus:
+      return events_->OnComponentStatus(response.component_status());
+    case Case::kUpgradeStatus:
+      return events_->OnUpgradeStatus(response.upgrade_status());
     default:
       return;  // a heartbeat, metrics, or newer than this version
   }

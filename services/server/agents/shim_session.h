@@ -26,6 +26,9 @@ class ShimSession : public std::enable_shared_from_this<ShimSession> {
     virtual void OnSyncDone() = 0;
     virtual void OnHostFacts(const shim::v1::HostFacts& facts) = 0;
     virtual void OnCommandFailed(const shim::v1::CommandFailed& failure) = 0;
+    virtual void OnDrainStatus(const shim::v1::DrainStatus& status) = 0;
+    virtual void OnComponentStatus(const shim::v1::ComponentStatus& status) = 0;
+    virtual void OnUpgradeStatus(const shim::v1::UpgradeStatus& status) = 0;
     // Last event. DEADLINE_EXCEEDED when the shim was silent for three heartbeats.
     virtual void OnShimSessionEnded(const absl::Status& status) = 0;
   };
