@@ -117,6 +117,28 @@ TEST_CASE("another version takes the place of the running one") {
   f.AwaitShim();
 }
 
+TEST_CASE("a shim that runs is left to the upgrade over its session, unless it does not answer") {
+  Fixture f;
+  auto transport = f.Connect();
+  REQUIRE(f.installer->Install(*transport, f.Request(), {}).ok());
+  f.AwaitShim();
+  const std::string pid = f.Read(f.HostPath("shim.pid"));
+  REQUIRE(base::WriteFileAtomic(f.HostPath("release.json"), "{}").ok());
+  REQUIRE(base::WriteFileAtomic(f.runner_path, "#!/bin/sh\nexit 1\n", 0755).ok());
+  f.MakeInstaller("");
+  REQUIRE(f.installer->Install(*transport, f.Request(), {}).ok());
+  CHECK(f.Read(f.HostPath("shim.pid")) == pid);
+  const auto files = *f.bundle->Get();
+  CHECK_FALSE(base::Exists(f.HostPath("bin/" + files->runner.VersionedName())));
+  InstallRequest request = f.Request();
+  request.takes_over = true;
+  REQUIRE(f.installer->Install(*transport, request, {}).ok());
+  CHECK(f.Read(f.HostPath("shim.pid")) != pid);
+  CHECK(base::Exists(f.HostPath("bin/" + files->runner.VersionedName())));
+  CHECK_FALSE(base::Exists(f.HostPath("release.json")));
+  f.AwaitShim();
+}
+
 TEST_CASE("a shim that was killed is started again") {
   Fixture f;
   auto transport = f.Connect();
