@@ -62,7 +62,7 @@ absl::StatusOr<Reader::Step> Reader::Next(std::vector<Record>* out) {
     ASSIGN_OR_RETURN(const bool is_open, OpenSegment(next_sequence_));
     return is_open ? Step::kMoved : Step::kEnd;
   }
-  if (const auto record = DecodeRecord(std::string_view(buffer_).substr(used_))) {
+  if (const auto record = Decode()) {
     used_ += record->DiskBytes();
     if (record->sequence < next_sequence_) return Step::kMoved;
     out->push_back({record->sequence,
@@ -73,8 +73,16 @@ absl::StatusOr<Reader::Step> Reader::Next(std::vector<Record>* out) {
     return Step::kRecord;
   }
   ASSIGN_OR_RETURN(const std::size_t got, Fill());
-  if (got > 0 && DecodeRecord(buffer_).has_value()) return Step::kMoved;
+  if (got > 0 && Decode().has_value()) return Step::kMoved;
   return NextSegment(out);
+}
+
+// A record that is not the next one is damage, whatever its checksum says: the writer leaves none
+// out.
+std::optional<RecordView> Reader::Decode() const {
+  auto record = DecodeRecord(std::string_view(buffer_).substr(used_));
+  if (record && record->sequence > next_sequence_) return std::nullopt;
+  return record;
 }
 
 // Called when the open segment gives nothing more at the moment.
@@ -90,7 +98,7 @@ absl::StatusOr<Reader::Step> Reader::NextSegment(std::vector<Record>* out) {
   // The writer has left this segment, so what it holds now is all it will ever hold; what could not
   // be decoded before may have been a record on its way.
   ASSIGN_OR_RETURN(const std::size_t got, Fill());
-  if (got > 0 && DecodeRecord(buffer_).has_value()) return Step::kMoved;
+  if (got > 0 && Decode().has_value()) return Step::kMoved;
   MarkLost(*later, out);
   ASSIGN_OR_RETURN(const bool is_open, OpenSegment(*later));
   return is_open ? Step::kMoved : Step::kEnd;

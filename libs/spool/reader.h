@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include <absl/status/statusor.h>
 
 #include "libs/base/file.h"
+#include "libs/spool/format.h"
 #include "libs/spool/record.h"
 
 namespace dstack::spool {
@@ -39,6 +41,7 @@ class Reader {
   absl::StatusOr<Step> NextSegment(std::vector<Record>* out);
   absl::StatusOr<bool> OpenSegment(std::uint64_t first_sequence);
   absl::StatusOr<std::size_t> Fill();
+  std::optional<RecordView> Decode() const;
   void MarkLost(std::uint64_t until_sequence, std::vector<Record>* out);
 
   const std::string dir_;

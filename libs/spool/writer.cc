@@ -60,6 +60,7 @@ absl::StatusOr<Tail> FindTail(int fd, const std::string& path, std::uint64_t fir
     const std::string_view read(buffer.data(), static_cast<std::size_t>(got));
     std::size_t used = 0;
     while (const auto record = DecodeRecord(read.substr(used))) {
+      if (record->sequence != tail.last_sequence + 1) break;  // damage, however it came there
       used += record->DiskBytes();
       tail.last_sequence = record->sequence;
     }

@@ -18,6 +18,9 @@ namespace dstack::runner {
 namespace {
 
 constexpr char kSocket[] = "runner.sock";
+// Bound by this name and moved once it listens and has its owner: whoever sees runner.sock can
+// connect to it.
+constexpr char kNewSocket[] = "runner.sock.new";
 constexpr std::size_t kMinTokenBytes = 32;
 constexpr std::chrono::milliseconds kShutdownLimit{300};
 // The server of this product pings through the tunnel to notice a dead one.
@@ -34,13 +37,15 @@ absl::StatusOr<base::Secret> LoadToken(const TaskDir& dir) {
   return base::Secret(std::move(text));
 }
 
-absl::Status SetOwner(const std::optional<SocketOwner>& owner) {
-  if (!owner) return absl::OkStatus();
-  if (chown(kSocket, owner->uid, owner->gid) != 0) {
-    return base::ErrnoError(
-        errno, fmt::format("cannot give {} to {}:{}", kSocket, owner->uid, owner->gid));
+absl::Status Publish(const std::optional<SocketOwner>& owner) {
+  if (owner) {
+    if (chown(kNewSocket, owner->uid, owner->gid) != 0) {
+      return base::ErrnoError(
+          errno, fmt::format("cannot give {} to {}:{}", kNewSocket, owner->uid, owner->gid));
+    }
+    if (chmod(kNewSocket, 0660) != 0) return base::ErrnoError(errno, kNewSocket);
   }
-  if (chmod(kSocket, 0660) != 0) return base::ErrnoError(errno, kSocket);
+  if (rename(kNewSocket, kSocket) != 0) return base::ErrnoError(errno, kSocket);
   return absl::OkStatus();
 }
 
@@ -75,9 +80,10 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const ServingOptio
   Configure(&builder);
   int port = 0;
   builder.AddListeningPort(
-      fmt::format("unix:{}", kSocket), grpc::InsecureServerCredentials(), &port);
+      fmt::format("unix:{}", kNewSocket), grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(server->service_.get());
-  // A socket of a process that was killed is in the way of bind.
+  // Of a process that was killed: one is in the way of bind, the other leads nowhere.
+  unlink(kNewSocket);
   unlink(kSocket);
   const mode_t old_mask = umask(0177);
   server->server_ = builder.BuildAndStart();
@@ -85,14 +91,15 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const ServingOptio
   if (server->server_ == nullptr || port == 0) {
     return base::Unavailable(fmt::format("cannot listen on {}/{}", dir.root(), kSocket));
   }
-  RETURN_IF_ERROR(SetOwner(options.socket_owner));
   server->server_->GetHealthCheckService()->SetServingStatus("dstack.runner.v1.RunnerService",
                                                              true);
+  RETURN_IF_ERROR(Publish(options.socket_owner));
   return server;
 }
 
 GrpcServer::~GrpcServer() {
   if (server_ == nullptr) return;
+  unlink(kSocket);
   server_->GetHealthCheckService()->Shutdown();
   server_->Shutdown(std::chrono::system_clock::now() + kShutdownLimit);
   server_->Wait();

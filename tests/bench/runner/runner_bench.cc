@@ -41,6 +41,14 @@ double CpuSeconds(pid_t pid) {
          static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
+// Memory of a process in KiB, where what it shares with others is divided among them.
+long ProportionalKib(pid_t pid) {
+  const std::string rollup =
+      base::ReadFile("/proc/" + std::to_string(pid) + "/smaps_rollup").value_or("");
+  const std::size_t at = rollup.find("Pss:");
+  return at == std::string::npos ? 0 : std::stol(rollup.substr(at + 4));
+}
+
 void MeasureFlood(const char* name, const std::string& script, double lines) {
   Fixture f;
   f.store.keeps_text = false;
@@ -155,6 +163,9 @@ TEST_CASE("start and memory") {
   std::printf("runner_boot_to_hello %.1f ms\n", SecondsSince(boot) * 1e3);
   std::printf("runner_supervise_memory %ld KiB\n", ResidentKib(f.runner.supervisor_pid()));
   std::printf("runner_serve_memory %ld KiB\n", ResidentKib(f.runner.ServePid()));
+  // The program's own pages, which both have in common, count once.
+  std::printf("runner_idle_memory_proportional %ld KiB\n",
+              ProportionalKib(f.runner.supervisor_pid()) + ProportionalKib(f.runner.ServePid()));
   const auto submit = Clock::now();
   f.client->Submit(MakeShellJob("echo first; exec sleep 100"));
   f.client->AwaitFilesNeeded();
