@@ -65,7 +65,8 @@ absl::Status CheckParts(std::string_view text, const GitUrl& url) {
   });
   if (!is_host) return Refuse(text, "the host may have letters, digits, \".\", \"-\" and \"_\"");
   const std::string_view path = url.path;
-  if (path.find_first_not_of('/') == std::string_view::npos) return Refuse(text, "there is no path");
+  if (path.find_first_not_of('/') == std::string_view::npos)
+    return Refuse(text, "there is no path");
   if (path.front() == '-') return Refuse(text, "the path must not begin with \"-\"");
   if (url.scheme == GitUrl::Scheme::kHttp && !IsLoopback(url.host)) {
     return Refuse(text, "http:// is for this machine alone, use https://");

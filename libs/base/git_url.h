@@ -13,10 +13,10 @@ struct GitUrl {
   enum class Scheme { kHttps, kHttp, kSsh };
 
   Scheme scheme = Scheme::kHttps;
-  std::string user;  // empty for https; "git" for ssh when the address names none
-  std::string host;  // without brackets
+  std::string user;        // empty for https; "git" for ssh when the address names none
+  std::string host;        // without brackets
   std::uint16_t port = 0;  // 0: the scheme's own
-  std::string path;  // as git wants it: "/o/r.git", or "o/r.git" of "git@host:o/r.git"
+  std::string path;        // as git wants it: "/o/r.git", or "o/r.git" of "git@host:o/r.git"
 
   bool is_ssh() const { return scheme == Scheme::kSsh; }
   // For git; an ssh address always names its user.

@@ -63,7 +63,9 @@ bool IsKeyType(absl::string_view word) {
          word.rfind("sk-", 0) == 0;
 }
 
-absl::StatusOr<KeyPair> MakePair(EVP_PKEY* key, std::string_view comment, const std::string& check) {
+absl::StatusOr<KeyPair> MakePair(EVP_PKEY* key,
+                                 std::string_view comment,
+                                 const std::string& check) {
   if (comment.find_first_of(std::string_view("\r\n\0", 3)) != std::string_view::npos) {
     return base::Invalid("the comment of a key must be one line");
   }
@@ -90,12 +92,13 @@ absl::StatusOr<KeyPair> GenerateKeyPair(std::string_view comment) {
 }
 
 absl::StatusOr<KeyPair> KeyPairFromSeed(const base::Secret& seed, std::string_view comment) {
-  if (seed.Reveal().size() != kKeyBytes) return base::Invalid("the seed of a key must have 32 bytes");
-  const std::unique_ptr<EVP_PKEY, Free> key(EVP_PKEY_new_raw_private_key(
-      EVP_PKEY_ED25519,
-      nullptr,
-      reinterpret_cast<const unsigned char*>(seed.Reveal().data()),
-      seed.Reveal().size()));
+  if (seed.Reveal().size() != kKeyBytes)
+    return base::Invalid("the seed of a key must have 32 bytes");
+  const std::unique_ptr<EVP_PKEY, Free> key(
+      EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519,
+                                   nullptr,
+                                   reinterpret_cast<const unsigned char*>(seed.Reveal().data()),
+                                   seed.Reveal().size()));
   return MakePair(key.get(), comment, base::Sha256Bytes(seed.Reveal()).substr(0, 4));
 }
 

@@ -44,7 +44,8 @@ void AddServing(CLI::App* command, ServingOptions* options) {
 
 void AddSupervise(CLI::App* command, SuperviseOptions* options) {
   AddServing(command, &options->serving);
-  command->add_option("--ssh-dir", options->ssh_dir, "Bundle of OpenSSH and git (default: no sshd, no clones)");
+  command->add_option(
+      "--ssh-dir", options->ssh_dir, "Bundle of OpenSSH and git (default: no sshd, no clones)");
   command->add_option("--ssh-port",
                       options->ssh_port,
                       "Port of sshd on all addresses (default: a free one of 127.0.0.1)");

@@ -31,8 +31,8 @@ TEST_CASE("code from git") {
 
   // By address, at a commit.
   const std::string plain = cluster->WriteTask("plain", {"cd code && sh run.sh", "pwd"});
-  const auto by_address = cluster->Cli(
-      {"apply", "-y", "-f", plain, "--repo", url + ":code", "--repo-hash", first});
+  const auto by_address =
+      cluster->Cli({"apply", "-y", "-f", plain, "--repo", url + ":code", "--repo-hash", first});
   INFO(by_address.stderr_text);
   CHECK(by_address.exit.code == 0);
   CHECK_THAT(by_address.stdout_text, Contains("from git\n"));
@@ -44,8 +44,9 @@ TEST_CASE("code from git") {
   mine.Git({"checkout", "--quiet", "-B", "main", "--track", "origin/main"});
   mine.Write("run.sh", "echo mine; cat new/file; git --version 2>&1 | head -n 1\n");
   mine.Write("new/file", "untracked\n");
-  const std::string tree = cluster->WriteTask(
-      "tree", {"cd code && sh run.sh", "echo $DSTACK_REPO_DIR"}, "repos: [" + mine.path() + ":code]");
+  const std::string tree = cluster->WriteTask("tree",
+                                              {"cd code && sh run.sh", "echo $DSTACK_REPO_DIR"},
+                                              "repos: [" + mine.path() + ":code]");
   const auto by_tree = cluster->Cli({"apply", "-y", "-f", tree});
   INFO(by_tree.stderr_text);
   CHECK(by_tree.exit.code == 0);

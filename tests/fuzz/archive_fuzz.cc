@@ -1,5 +1,5 @@
-// An archive of a job: whatever it holds, nothing is written outside its destination, and nothing in
-// it is more than a file, a directory or a link that stays inside.
+// An archive of a job: whatever it holds, nothing is written outside its destination, and nothing
+// in it is more than a file, a directory or a link that stays inside.
 #include <cstdlib>
 #include <filesystem>
 #include <string>
@@ -48,8 +48,7 @@ void CheckTree(const std::string& destination) {
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string archive = Root() + "/archive";
   const std::string destination = Root() + "/in/dest";
-  FUZZ_CHECK(
-      dstack::base::WriteFileAtomic(archive, dstack::fuzz::Text(data, size)).ok());
+  FUZZ_CHECK(dstack::base::WriteFileAtomic(archive, dstack::fuzz::Text(data, size)).ok());
   dstack::runner::Unpack(archive, destination, std::nullopt).IgnoreError();
   CheckTree(destination);
   FUZZ_CHECK(fs::is_empty(Root() + "/outside"));

@@ -27,26 +27,27 @@ constexpr size_t kMaxKeyBytes = 64 << 10;
 
 using Variables = std::map<std::string, std::string>;
 
-// True when the remote answers to `git ls-remote`. Neither a helper nor a setting of the person's own
-// answers for them: the host that clones has none.
+// True when the remote answers to `git ls-remote`. Neither a helper nor a setting of the person's
+// own answers for them: the host that clones has none.
 absl::StatusOr<bool> Answers(const std::string& url, Variables variables) {
   variables["GIT_CONFIG_NOSYSTEM"] = "1";
   variables["GIT_CONFIG_GLOBAL"] = "/dev/null";
   variables["GIT_ASKPASS"] = "/bin/false";
-  const auto output = RunGit("/",
-                             {"-c", "credential.helper=", "ls-remote", "--quiet", "--", url, "HEAD"},
-                             variables,
-                             kProbeTimeout);
+  const auto output =
+      RunGit("/",
+             {"-c", "credential.helper=", "ls-remote", "--quiet", "--", url, "HEAD"},
+             variables,
+             kProbeTimeout);
   if (absl::IsNotFound(output.status())) return output.status();
   return output.ok() && output->status == 0;
 }
 
 // The token goes by a variable, where no other user sees it.
 Variables WithToken(const base::GitUrl& url, const std::string& token) {
-  return {{"GIT_CONFIG_COUNT", "1"},
-          {"GIT_CONFIG_KEY_0", fmt::format("http.{}/.extraHeader", url.Origin())},
-          {"GIT_CONFIG_VALUE_0",
-           "Authorization: Basic " + absl::Base64Escape("anything:" + token)}};
+  return {
+      {"GIT_CONFIG_COUNT", "1"},
+      {"GIT_CONFIG_KEY_0", fmt::format("http.{}/.extraHeader", url.Origin())},
+      {"GIT_CONFIG_VALUE_0", "Authorization: Basic " + absl::Base64Escape("anything:" + token)}};
 }
 
 // git runs the variable through a shell: the path is the only thing that is not fixed.
@@ -72,8 +73,10 @@ std::vector<std::string> DefaultKeys(const Environment& environment, const base:
 
 absl::StatusOr<RepoAccess> ByKey(const base::GitUrl& url, const std::string& path) {
   const auto key = base::ReadFile(path, kMaxKeyBytes);
-  if (!key.ok()) return base::InvalidField("--git-identity", std::string(base::Message(key.status())));
-  return RepoAccess{.url = url.ToString(), .token = "", .private_key = base::Secret(*key), .note = ""};
+  if (!key.ok())
+    return base::InvalidField("--git-identity", std::string(base::Message(key.status())));
+  return RepoAccess{
+      .url = url.ToString(), .token = "", .private_key = base::Secret(*key), .note = ""};
 }
 
 absl::StatusOr<RepoAccess> ByFlags(const Environment& environment,
@@ -87,11 +90,11 @@ absl::StatusOr<RepoAccess> ByFlags(const Environment& environment,
   }
   if (!url.is_ssh()) {
     ASSIGN_OR_RETURN(const bool works, Answers(url.ToString(), WithToken(url, flags.token)));
-    if (!works) return base::InvalidField("--token", fmt::format("{} does not accept it", url.host));
+    if (!works)
+      return base::InvalidField("--token", fmt::format("{} does not accept it", url.host));
     return RepoAccess{.url = url.ToString(), .token = flags.token, .note = ""};
   }
-  const std::string path =
-      environment.ResolvePath(flags.identity, environment.working_directory);
+  const std::string path = environment.ResolvePath(flags.identity, environment.working_directory);
   ASSIGN_OR_RETURN(RepoAccess access, ByKey(url, path));
   ASSIGN_OR_RETURN(const bool works, Answers(access.url, WithKey(path)));
   if (works) return access;
@@ -117,10 +120,10 @@ absl::StatusOr<std::optional<RepoAccess>> ByGhToken(const Environment& environme
   if (token.empty()) return std::optional<RepoAccess>();
   ASSIGN_OR_RETURN(const bool works, Answers(url.ToString(), WithToken(url, token)));
   if (!works) return std::optional<RepoAccess>();
-  return std::optional(RepoAccess{
-      .url = url.ToString(),
-      .token = token,
-      .note = fmt::format("{} is cloned with the token of {}", url.ToString(), path)});
+  return std::optional(
+      RepoAccess{.url = url.ToString(),
+                 .token = token,
+                 .note = fmt::format("{} is cloned with the token of {}", url.ToString(), path)});
 }
 
 // Addresses that need no credentials; an ssh one has the same path by https at the public forges.

@@ -24,9 +24,9 @@ struct RepoAccess {
   std::string note;  // for people, when something of theirs is handed over that they did not name
 };
 
-// Tries, each with a question to the remote: what the flags give; no credentials; the default key of
-// ssh for this host; the token of the GitHub command line client. FAILED_PRECONDITION when none of
-// them works: it names the flags.
+// Tries, each with a question to the remote: what the flags give; no credentials; the default key
+// of ssh for this host; the token of the GitHub command line client. FAILED_PRECONDITION when none
+// of them works: it names the flags.
 absl::StatusOr<RepoAccess> FindAccess(const Environment& environment,
                                       const base::GitUrl& url,
                                       const AccessFlags& flags);

@@ -41,12 +41,13 @@ absl::StatusOr<std::optional<Archive>> AddWorkTree(WorkTree tree,
   repo->set_user_email(tree.user_email);
   if (tree.diff.empty()) return std::optional<Archive>();
   if (limit_bytes > 0 && tree.diff.size() > limit_bytes) {
-    return base::Error(absl::StatusCode::kResourceExhausted,
-                       "TOO_LARGE",
-                       fmt::format("repos: the changes are {} bytes, the server takes {}; largest: {}",
-                                   tree.diff.size(),
-                                   limit_bytes,
-                                   LargestParts(tree.diff)));
+    return base::Error(
+        absl::StatusCode::kResourceExhausted,
+        "TOO_LARGE",
+        fmt::format("repos: the changes are {} bytes, the server takes {}; largest: {}",
+                    tree.diff.size(),
+                    limit_bytes,
+                    LargestParts(tree.diff)));
   }
   Archive diff{.bytes = std::move(tree.diff), .digest = "", .skipped = {}};
   diff.digest = base::Sha256Hex(diff.bytes);

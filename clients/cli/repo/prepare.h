@@ -21,9 +21,9 @@ struct PreparedRepo {
   std::string note;
 };
 
-// Sets RunSpec.repo where the configuration has `repos`. A local path is relative to the directory of
-// the document (`document_directory`, empty for standard input). `limit_bytes`: largest diff that
-// the server takes; 0 means no limit.
+// Sets RunSpec.repo where the configuration has `repos`. A local path is relative to the directory
+// of the document (`document_directory`, empty for standard input). `limit_bytes`: largest diff
+// that the server takes; 0 means no limit.
 absl::StatusOr<PreparedRepo> PrepareRepo(const Environment& environment,
                                          const RunFlags& flags,
                                          const std::string& document_directory,

@@ -15,8 +15,15 @@ namespace {
 using config::v1::RunConfiguration;
 
 std::string Git(const std::string& directory, std::vector<std::string> arguments) {
-  std::vector<std::string> argv = {
-      "git", "-C", directory, "-c", "user.name=T", "-c", "user.email=t@e", "-c", "init.defaultBranch=main"};
+  std::vector<std::string> argv = {"git",
+                                   "-C",
+                                   directory,
+                                   "-c",
+                                   "user.name=T",
+                                   "-c",
+                                   "user.email=t@e",
+                                   "-c",
+                                   "init.defaultBranch=main"};
   argv.insert(argv.end(), arguments.begin(), arguments.end());
   const auto result = process::Run(argv, std::chrono::seconds(30));
   REQUIRE(result.ok());
@@ -117,15 +124,16 @@ TEST_CASE("flags of the repository beat the document") {
 
 TEST_CASE("the token of the GitHub client, by host") {
   const std::string yml =
-      "github.com:\n    user: ann\n    oauth_token: gho_a\nghe.example.com:\n  oauth_token: gho_b\n";
+      "github.com:\n    user: ann\n    oauth_token: gho_a\nghe.example.com:\n  oauth_token: "
+      "gho_b\n";
   CHECK(GhToken(yml, "github.com") == "gho_a");
   CHECK(GhToken(yml, "ghe.example.com") == "gho_b");
   CHECK(GhToken(yml, "gitlab.com").empty());
 }
 
 TEST_CASE("a diff that is too large names its largest parts") {
-  const std::string diff = "diff --git a/small b/small\n+x\ndiff --git a/big b/big\n" +
-                           std::string(100, '+') + "\n";
+  const std::string diff =
+      "diff --git a/small b/small\n+x\ndiff --git a/big b/big\n" + std::string(100, '+') + "\n";
   CHECK(LargestParts(diff).starts_with("a/big b/big (124 bytes), a/small"));
 }
 

@@ -50,9 +50,9 @@ absl::Status FindRemote(const std::string& root, WorkTree* tree) {
   const std::string remote = ConfigValue(root, fmt::format("branch.{}.remote", *local));
   std::string merge = ConfigValue(root, fmt::format("branch.{}.merge", *local));
   if (remote.empty() || remote == "." || merge.empty()) {
-    return Unusable(root,
-                    fmt::format("has the branch {} checked out, which tracks no branch of a remote",
-                                *local));
+    return Unusable(
+        root,
+        fmt::format("has the branch {} checked out, which tracks no branch of a remote", *local));
   }
   tree->branch = std::string(absl::StripPrefix(merge, "refs/heads/"));
   ASSIGN_OR_RETURN(tree->remote_url, GitLine(root, {"remote", "get-url", remote}));

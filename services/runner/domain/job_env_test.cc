@@ -113,7 +113,8 @@ TEST_CASE("entries of a process's environment") {
   CHECK(ToEntries(env) == std::vector<std::string>{"A=2", "B=x=y", "EMPTY="});
 }
 
-TEST_CASE("R12 a login profile quotes values and leaves out what a shell sets itself or cannot export") {
+TEST_CASE(
+    "R12 a login profile quotes values and leaves out what a shell sets itself or cannot export") {
   const std::string script = LoginProfile(
       {{"A", "it's"}, {"PWD", "/"}, {"HOME", "/h"}, {"not-a-name", "x"}, {"M", "1\n2"}}, "/w'd");
   CHECK(script == "export A='it'\\''s'\nexport M='1\n2'\ncd '/w'\\''d' 2>/dev/null || true\n");

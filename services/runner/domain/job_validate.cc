@@ -73,13 +73,14 @@ void CheckGitRepo(const v1::GitRepo& repo, Violations* out) {
   const bool is_hash = repo.hash().size() >= 4 && repo.hash().size() <= 64 &&
                        repo.hash().find_first_not_of("0123456789abcdefABCDEF") == std::string::npos;
   if (!repo.hash().empty() && !is_hash) {
-    out->push_back({"repo.git.hash",
-                    fmt::format("{:?} is not 4 to 64 hexadecimal digits", repo.hash())});
+    out->push_back(
+        {"repo.git.hash", fmt::format("{:?} is not 4 to 64 hexadecimal digits", repo.hash())});
   }
   for (const std::string* text : {&repo.user_name(), &repo.user_email()}) {
     if (text->find_first_of(std::string_view("\n\r\0", 3)) != std::string::npos ||
         text->starts_with('-')) {
-      out->push_back({"repo.git.user_name", "name and e-mail must be one line without a leading \"-\""});
+      out->push_back(
+          {"repo.git.user_name", "name and e-mail must be one line without a leading \"-\""});
     }
   }
   // Not shown.
@@ -93,14 +94,16 @@ void CheckGitRepo(const v1::GitRepo& repo, Violations* out) {
 
 void CheckRepo(const v1::Repo& repo, Violations* out) {
   if (!IsPathWish(repo.path())) {
-    out->push_back({"repo.path",
-                    fmt::format("{:?} must be relative, absolute or begin with \"~/\"", repo.path())});
+    out->push_back(
+        {"repo.path",
+         fmt::format("{:?} must be relative, absolute or begin with \"~/\"", repo.path())});
   }
   if (HasNul(repo.repo_id())) out->push_back({"repo.repo_id", "must not contain a NUL byte"});
   if (repo.has_git()) CheckGitRepo(repo.git(), out);
   for (const std::string* digest : {&repo.git().diff_digest(), &repo.archive_digest()}) {
     if (!digest->empty() && !IsDigest(*digest)) {
-      out->push_back({"repo", fmt::format("{:?} is not 64 lower-case hexadecimal digits", *digest)});
+      out->push_back(
+          {"repo", fmt::format("{:?} is not 64 lower-case hexadecimal digits", *digest)});
     }
   }
 }

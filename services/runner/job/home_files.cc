@@ -95,10 +95,10 @@ absl::Status HomeFiles::PlaceCredentials(const v1::GitRepo& repo, const std::str
   if (url->is_ssh() || repo.oauth_token().empty()) return absl::OkStatus();
   RETURN_IF_ERROR(MakeDir(home + "/.config"));
   RETURN_IF_ERROR(MakeDir(home + "/.config/gh"));
-  return PlaceNew(home + "/.config/gh/hosts.yml",
-                  fmt::format("{}:\n    oauth_token: {}\n    git_protocol: https\n",
-                              url->host,
-                              repo.oauth_token()));
+  return PlaceNew(
+      home + "/.config/gh/hosts.yml",
+      fmt::format(
+          "{}:\n    oauth_token: {}\n    git_protocol: https\n", url->host, repo.oauth_token()));
 }
 
 absl::Status HomeFiles::Place(const v1::JobSpec& job,

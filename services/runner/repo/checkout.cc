@@ -119,9 +119,9 @@ class Clone {
   absl::Status Init() {
     RETURN_IF_ERROR(git_.Run({"init", "--quiet"}).status());
     const bool is_single = repo_.is_single_branch() && !branch_.empty();
-    const std::string refs =
-        is_single ? fmt::format("+refs/heads/{0}:refs/remotes/origin/{0}", branch_)
-                  : std::string("+refs/heads/*:refs/remotes/origin/*");
+    const std::string refs = is_single
+                                 ? fmt::format("+refs/heads/{0}:refs/remotes/origin/{0}", branch_)
+                                 : std::string("+refs/heads/*:refs/remotes/origin/*");
     RETURN_IF_ERROR(git_.Run({"config", "remote.origin.url", url_}).status());
     RETURN_IF_ERROR(git_.Run({"config", "remote.origin.fetch", refs}).status());
     if (!repo_.user_name().empty()) {
@@ -168,8 +168,8 @@ class Clone {
                        fmt::format("there is no {} {:?} in the repository", what, name));
   }
 
-  // Level by level. `submodule--helper` is what the shell script git-submodule calls: images have no
-  // shell.
+  // Level by level. `submodule--helper` is what the shell script git-submodule calls: images have
+  // no shell.
   absl::Status UpdateSubmodules(const std::string& dir, int depth) {
     if (!base::Exists(base::JoinPath(dir, ".gitmodules"))) return absl::OkStatus();
     if (depth > kMaxSubmoduleDepth) {

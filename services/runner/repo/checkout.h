@@ -15,18 +15,18 @@ namespace dstack::runner {
 
 // What the checkout needs to know of its surroundings.
 struct CheckoutContext {
-  std::string initial_dir;  // working directory of the container
-  std::string bundle_dir;   // tools; empty: none
-  std::string shared_dir;   // for files that the job's user must read
+  std::string initial_dir;           // working directory of the container
+  std::string bundle_dir;            // tools; empty: none
+  std::string shared_dir;            // for files that the job's user must read
   std::vector<std::string> proxies;  // NAME=value
   // The container's account files may be changed: ssh must know the job's user.
   bool may_change_system = false;
 };
 
-// Puts the repository of the job in place as the job's user: clone at the commit with submodules, or
-// an archive; then the diff. A directory that is not empty is an error or stays as it is, as the job
-// says; one that an earlier, interrupted call left half done is begun anew. Errors tell the reason in
-// words. Blocks; CANCELLED soon after the stop.
+// Puts the repository of the job in place as the job's user: clone at the commit with submodules,
+// or an archive; then the diff. A directory that is not empty is an error or stays as it is, as the
+// job says; one that an earlier, interrupted call left half done is begun anew. Errors tell the
+// reason in words. Blocks; CANCELLED soon after the stop.
 absl::Status InstallRepo(const v1::JobSpec& job,
                          const TaskDir& dir,
                          const CheckoutContext& context,

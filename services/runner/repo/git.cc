@@ -30,9 +30,8 @@ constexpr std::chrono::seconds kProgressInterval{1};
 constexpr std::string_view kTokenUser = "anything";
 
 // Authorities of the image, which may know a company's own one.
-constexpr std::array kImageCertificates = {"/etc/ssl/certs/ca-certificates.crt",
-                                           "/etc/pki/tls/certs/ca-bundle.crt",
-                                           "/etc/ssl/cert.pem"};
+constexpr std::array kImageCertificates = {
+    "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"};
 
 std::string ConfigString(std::string_view text) {
   std::string quoted = "\"";
@@ -88,7 +87,8 @@ bool IsProgress(std::string_view line) {
 
 std::string DescribeGitFailure(std::string_view errors) {
   std::string last;
-  for (absl::string_view line : absl::StrSplit(base::ToAbsl(errors), '\n', absl::SkipWhitespace())) {
+  for (absl::string_view line :
+       absl::StrSplit(base::ToAbsl(errors), '\n', absl::SkipWhitespace())) {
     if (IsProgress(base::ToStd(line))) continue;
     // The line that says what failed, not the advice that follows it.
     const bool is_verdict = absl::StartsWith(line, "fatal: ") || absl::StartsWith(line, "error: ");
@@ -176,26 +176,24 @@ absl::Status Git::WritePrivate(const std::string& name, std::string_view content
 
 std::vector<std::string> Git::Environment() const {
   const std::string& dir = settings_.work_dir;
-  std::vector<std::string> environment = {
-      "PATH=" + dir,
-      "HOME=" + dir,
-      "LC_ALL=C",
-      "GIT_EXEC_PATH=" + dir,
-      "GIT_CONFIG_NOSYSTEM=1",
-      "GIT_ATTR_NOSYSTEM=1",
-      "GIT_CONFIG_GLOBAL=" + base::JoinPath(dir, "config"),
-      "GIT_TERMINAL_PROMPT=0",
-      "GIT_SSH=" + base::JoinPath(dir, "ssh"),
-      "GIT_SSH_VARIANT=ssh",
-      // For the reflog of users that the image does not know.
-      "GIT_COMMITTER_NAME=dstack",
-      "GIT_COMMITTER_EMAIL=dstack@localhost",
-      fmt::format("{}={}", kToolBundle, settings_.bundle_dir)};
+  std::vector<std::string> environment = {"PATH=" + dir,
+                                          "HOME=" + dir,
+                                          "LC_ALL=C",
+                                          "GIT_EXEC_PATH=" + dir,
+                                          "GIT_CONFIG_NOSYSTEM=1",
+                                          "GIT_ATTR_NOSYSTEM=1",
+                                          "GIT_CONFIG_GLOBAL=" + base::JoinPath(dir, "config"),
+                                          "GIT_TERMINAL_PROMPT=0",
+                                          "GIT_SSH=" + base::JoinPath(dir, "ssh"),
+                                          "GIT_SSH_VARIANT=ssh",
+                                          // For the reflog of users that the image does not know.
+                                          "GIT_COMMITTER_NAME=dstack",
+                                          "GIT_COMMITTER_EMAIL=dstack@localhost",
+                                          fmt::format("{}={}", kToolBundle, settings_.bundle_dir)};
   if (has_key_) {
     environment.push_back(fmt::format("{}={}", kToolSshKey, base::JoinPath(dir, "key")));
   }
-  environment.insert(
-      environment.end(), settings_.proxies.begin(), settings_.proxies.end());
+  environment.insert(environment.end(), settings_.proxies.begin(), settings_.proxies.end());
   return environment;
 }
 

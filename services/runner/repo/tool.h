@@ -10,13 +10,13 @@
 
 namespace dstack::runner {
 
-// Programs of the bundle, called by the names that git uses for them. The bundle's programs need its
-// loader wherever the bundle is not mounted at its usual place, git starts them by bare names, and
-// there may be no shell to wrap them: so each name is a link to this binary, which executes the
+// Programs of the bundle, called by the names that git uses for them. The bundle's programs need
+// its loader wherever the bundle is not mounted at its usual place, git starts them by bare names,
+// and there may be no shell to wrap them: so each name is a link to this binary, which executes the
 // loader with the program.
 
 // Variables that lead from a link to its program.
-inline constexpr char kToolBundle[] = "DSTACK_TOOL_BUNDLE";  // directory of the bundle
+inline constexpr char kToolBundle[] = "DSTACK_TOOL_BUNDLE";   // directory of the bundle
 inline constexpr char kToolSshKey[] = "DSTACK_TOOL_SSH_KEY";  // private key for ssh; unset: none
 
 // Makes `dir` (mode 0755) with the links git, git-remote-http, git-remote-https and ssh.
@@ -26,8 +26,8 @@ absl::Status MakeToolLinks(const std::string& dir);
 // comes back only when that fails, with the exit status. Nothing: this is no such call.
 std::optional<int> RunAsTool(int argc, char** argv);
 
-// Arguments that run `argv` as `user` through this binary: no setpriv(1) is needed, and no fork of a
-// process with threads. The program dies with the caller's thread.
+// Arguments that run `argv` as `user` through this binary: no setpriv(1) is needed, and no fork of
+// a process with threads. The program dies with the caller's thread.
 std::vector<std::string> AsUser(const JobUser& user, std::vector<std::string> argv);
 
 // For main: carries out AsUser. Like RunAsTool.

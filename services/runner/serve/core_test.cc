@@ -36,7 +36,9 @@ class FakeSupervisor final : public SupervisorPort {
 };
 
 struct Fixture {
-  Fixture() : dir(temp.path()), core(loop, dir, supervisor, {.initial_dir = "/"}, [this] { is_ended = true; }) {
+  Fixture()
+      : dir(temp.path()),
+        core(loop, dir, supervisor, {.initial_dir = "/"}, [this] { is_ended = true; }) {
     REQUIRE(base::MakeDirs(dir.Spools()).ok());
     REQUIRE(core.Load().ok());
     writer = spool::Writer::Open({.dir = dir.Spool(LOG_SOURCE_JOB)}).value();

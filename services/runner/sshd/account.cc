@@ -74,7 +74,8 @@ std::string WithJobUser(std::string_view passwd, const JobUser& user, const std:
   if (HasUid(passwd, user.uid) || HasUser(passwd, user.name)) return "";
   std::string changed(passwd);
   if (!changed.empty() && changed.back() != '\n') changed += '\n';
-  return changed + fmt::format("{}:x:{}:{}::{}:{}\n", user.name, user.uid, user.gid, user.home, shell);
+  return changed +
+         fmt::format("{}:x:{}:{}::{}:{}\n", user.name, user.uid, user.gid, user.home, shell);
 }
 
 std::string FindShell() {
@@ -87,8 +88,7 @@ std::string FindShell() {
 absl::Status PrepareJobUser(const JobUser& user, const std::string& etc) {
   RETURN_IF_ERROR(base::MakeDirs(etc, 0755));  // an image without anything
   const std::string passwd = etc + "/passwd";
-  const std::string changed =
-      WithJobUser(base::ReadFile(passwd).value_or(""), user, FindShell());
+  const std::string changed = WithJobUser(base::ReadFile(passwd).value_or(""), user, FindShell());
   return changed.empty() ? absl::OkStatus() : Overwrite(passwd, changed);
 }
 

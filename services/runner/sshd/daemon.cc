@@ -132,11 +132,10 @@ absl::Status SshDaemon::WriteConfig() {
 absl::Status SshDaemon::Spawn(const std::string& program, const std::vector<std::string>& args) {
   ASSIGN_OR_RETURN(std::vector<std::string> command, BundleCommand(settings_.bundle_dir, program));
   ASSIGN_OR_RETURN(base::Pipe pipe, base::MakePipe());
-  ForkExecSpec spec{
-      .program = command.front(),
-      .argv = std::move(command),
-      .env = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-      .fds = {{pipe.write.get(), STDOUT_FILENO}, {pipe.write.get(), STDERR_FILENO}}};
+  ForkExecSpec spec{.program = command.front(),
+                    .argv = std::move(command),
+                    .env = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+                    .fds = {{pipe.write.get(), STDOUT_FILENO}, {pipe.write.get(), STDERR_FILENO}}};
   spec.argv.insert(spec.argv.end(), args.begin(), args.end());
   ASSIGN_OR_RETURN(pid_, ForkExec(spec));
   if (output_) loop_.Unwatch(output_.get());

@@ -97,9 +97,20 @@ process::RunResult RunTool(const std::vector<std::string>& argv, const std::stri
 }
 
 std::vector<std::string> SshOptions(const RootContainer& container, std::uint32_t port) {
-  return {"-F", "none", "-i", container.key(), "-o", fmt::format("Port={}", port),
-          "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no",
-          "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"};
+  return {"-F",
+          "none",
+          "-i",
+          container.key(),
+          "-o",
+          fmt::format("Port={}", port),
+          "-o",
+          "BatchMode=yes",
+          "-o",
+          "StrictHostKeyChecking=no",
+          "-o",
+          "UserKnownHostsFile=/dev/null",
+          "-o",
+          "LogLevel=ERROR"};
 }
 
 std::vector<std::string> Join(std::vector<std::string> head, const std::vector<std::string>& tail) {
@@ -110,7 +121,8 @@ std::vector<std::string> Join(std::vector<std::string> head, const std::vector<s
 void CheckLogins(RootContainer& container, const Image& image, std::uint32_t port) {
   const std::string target = image.login + "@127.0.0.1";
   const auto options = SshOptions(container, port);
-  const auto shell = RunTool(Join(Join({"ssh"}, options), {target, "echo $DSTACK_RUN_NAME; id -u"}));
+  const auto shell =
+      RunTool(Join(Join({"ssh"}, options), {target, "echo $DSTACK_RUN_NAME; id -u"}));
   INFO(shell.stderr_text);
   CHECK(shell.stdout_text == "run\n" + image.uid + "\n");
 
@@ -211,10 +223,9 @@ TEST_CASE("a host key that the server chose, and an sshd that comes back") {
   container.AddBusybox(kApplets);
   const testing::TempDir keys;
   const std::string host_key = keys.Path("host");
-  REQUIRE(
-      process::RunChecked({"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", host_key},
-                          20s)
-          .ok());
+  REQUIRE(process::RunChecked(
+              {"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", host_key}, 20s)
+              .ok());
   std::string public_key = base::ReadFile(host_key + ".pub").value();
   public_key = public_key.substr(0, public_key.find_last_not_of(" \n") + 1);
   container.Start();
@@ -224,14 +235,23 @@ TEST_CASE("a host key that the server chose, and an sshd that comes back") {
   const v1::JobStatus status = container.client().AwaitSshPort();
   CHECK(status.ssh_host_key() == public_key);
   // A client that knows the key in advance verifies it.
-  REQUIRE(base::WriteFileAtomic(
-              keys.Path("known"),
-              fmt::format("[127.0.0.1]:{} {}\n", status.ssh_port(), public_key))
+  REQUIRE(base::WriteFileAtomic(keys.Path("known"),
+                                fmt::format("[127.0.0.1]:{} {}\n", status.ssh_port(), public_key))
               .ok());
-  std::vector<std::string> argv = {"ssh", "-F", "none", "-i", container.key(), "-p",
-                                   std::to_string(status.ssh_port()), "-o", "BatchMode=yes", "-o",
-                                   "StrictHostKeyChecking=yes", "-o",
-                                   "UserKnownHostsFile=" + keys.Path("known"), "root@127.0.0.1"};
+  std::vector<std::string> argv = {"ssh",
+                                   "-F",
+                                   "none",
+                                   "-i",
+                                   container.key(),
+                                   "-p",
+                                   std::to_string(status.ssh_port()),
+                                   "-o",
+                                   "BatchMode=yes",
+                                   "-o",
+                                   "StrictHostKeyChecking=yes",
+                                   "-o",
+                                   "UserKnownHostsFile=" + keys.Path("known"),
+                                   "root@127.0.0.1"};
   CHECK(RunTool(Join(argv, {"echo in"})).stdout_text == "in\n");
   // Its title shows no more than its loader.
   const pid_t sshd = container.ChildPid("ld-linux");

@@ -46,7 +46,8 @@ RootContainer::RootContainer() {
   MakeDir("/dstack");
   REQUIRE(base::MakeDirs(task_dir(), 0700).ok());
   REQUIRE(symlink("pts/ptmx", (root() + "/dev/ptmx").c_str()) == 0);
-  REQUIRE(process::RunChecked({"mknod", "-m", "666", root() + "/dev/null", "c", "1", "3"}, 20s).ok());
+  REQUIRE(
+      process::RunChecked({"mknod", "-m", "666", root() + "/dev/null", "c", "1", "3"}, 20s).ok());
   std::filesystem::copy_file(testing::Binary("dstack-runner"),
                              root() + "/usr/local/bin/dstack-runner");
   std::filesystem::copy(testing::BuildDir() + "/share/dstack/ssh-bundle",
@@ -55,9 +56,9 @@ RootContainer::RootContainer() {
   REQUIRE(base::WriteFileAtomic(task_dir() + "/token", token_, 0600).ok());
   REQUIRE(
       process::RunChecked({"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key()}, 20s).ok());
-  REQUIRE(base::WriteFileAtomic(task_dir() + "/authorized_keys",
-                                base::ReadFile(key() + ".pub").value())
-              .ok());
+  REQUIRE(
+      base::WriteFileAtomic(task_dir() + "/authorized_keys", base::ReadFile(key() + ".pub").value())
+          .ok());
 }
 
 void RootContainer::MakeDir(const std::string& path) const {
@@ -101,8 +102,16 @@ void RootContainer::SetImageUser(const std::string& user) const {
 }
 
 void RootContainer::Start(const Options& options) {
-  std::vector<std::string> argv = {"unshare", "--pid", "--fork", "--kill-child", "--mount", "sh",
-                                   "-ec",     kEnter,  "sh",     root(),
+  std::vector<std::string> argv = {"unshare",
+                                   "--pid",
+                                   "--fork",
+                                   "--kill-child",
+                                   "--mount",
+                                   "sh",
+                                   "-ec",
+                                   kEnter,
+                                   "sh",
+                                   root(),
                                    options.is_read_only ? "ro" : "rw"};
   argv.push_back("PATH=/usr/sbin:/usr/bin:/sbin:/bin");
   argv.insert(argv.end(), options.env.begin(), options.env.end());

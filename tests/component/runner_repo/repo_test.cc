@@ -69,8 +69,9 @@ TEST_CASE("R10 a remote repository is at the requested commit, with name and e-m
   origin.Write("a.txt", "two\n");
   origin.Commit("second");
   const GitHttpServer server(f.temp.Path("srv"));
-  v1::JobSpec job = f.Job("cat a.txt; echo $DSTACK_REPO_ID; [ $DSTACK_REPO_DIR = $PWD ] && echo here; ls -A1",
-                          server.Url("r"));
+  v1::JobSpec job =
+      f.Job("cat a.txt; echo $DSTACK_REPO_ID; [ $DSTACK_REPO_DIR = $PWD ] && echo here; ls -A1",
+            server.Url("r"));
   job.mutable_repo()->mutable_git()->set_hash(first);
   job.mutable_repo()->mutable_git()->set_user_name("Ann Example");
   job.mutable_repo()->mutable_git()->set_user_email("ann@example.com");
@@ -109,11 +110,11 @@ TEST_CASE("a branch, its submodules, and an LFS pointer that stays one") {
   f.RunWith(job);
   const v1::JobStatus status = f.Finish();
   INFO(status.message() << f.log());
-  CHECK(f.output() ==
-        "deep\nversion https://git-lfs.github.com/spec/v1\nref: refs/heads/topic\n");
+  CHECK(f.output() == "deep\nversion https://git-lfs.github.com/spec/v1\nref: refs/heads/topic\n");
 }
 
-TEST_CASE("D1 D2 a diff with edits, renames, deletions, modes, binary content and no last newline") {
+TEST_CASE(
+    "D1 D2 a diff with edits, renames, deletions, modes, binary content and no last newline") {
   RepoFixture f;
   const GitRepository origin(f.temp.Path("srv/r"));
   origin.Write("edit.txt", "1\n2\n3\n");
@@ -201,8 +202,8 @@ TEST_CASE("a key repository over ssh") {
   const GitRepository origin(f.temp.Path("srv/r"));
   origin.Write("a", "by key\n");
   origin.Commit("first");
-  const std::string url = "ssh://" + sshd.user() + "@127.0.0.1:" + std::to_string(sshd.port()) +
-                          origin.path();
+  const std::string url =
+      "ssh://" + sshd.user() + "@127.0.0.1:" + std::to_string(sshd.port()) + origin.path();
   v1::JobSpec job = f.Job("cat a", url);
   SECTION("with its key") {
     job.mutable_repo()->mutable_git()->set_private_key(sshd.private_key().Reveal());
@@ -251,7 +252,9 @@ TEST_CASE("what fails is said") {
     expected = "the changes do not fit the commit";
   }
   SECTION("a diff that leaves the repository") {
-    diff = "diff --git a/../out b/../out\nnew file mode 100644\n--- /dev/null\n+++ b/../out\n@@ -0,0 +1 @@\n+x\n";
+    diff =
+        "diff --git a/../out b/../out\nnew file mode 100644\n--- /dev/null\n+++ b/../out\n@@ -0,0 "
+        "+1 @@\n+x\n";
     expected = "the diff names a path outside";
   }
   SECTION("a directory that is in use") {

@@ -26,11 +26,11 @@ bool IsHex(std::string_view text, std::size_t least, std::size_t most) {
 }
 
 void CheckWords(const api::v1::RunRepo& repo, std::vector<FieldViolation>* violations) {
-  const std::pair<const char*, const std::string&> words[] = {{"repo.branch", repo.branch()},
-                                                              {"repo.repo_id", repo.repo_id()},
-                                                              {"repo.user_name", repo.user_name()},
-                                                              {"repo.user_email",
-                                                               repo.user_email()}};
+  const std::pair<const char*, const std::string&> words[] = {
+      {"run_spec.repo.branch", repo.branch()},
+      {"run_spec.repo.repo_id", repo.repo_id()},
+      {"run_spec.repo.user_name", repo.user_name()},
+      {"run_spec.repo.user_email", repo.user_email()}};
   for (const auto& [field, text] : words) {
     if (IsPlainWord(text)) continue;
     violations->push_back(
@@ -40,14 +40,14 @@ void CheckWords(const api::v1::RunRepo& repo, std::vector<FieldViolation>* viola
          ""});
   }
   if (!repo.hash().empty() && !IsHex(repo.hash(), 4, 64))
-    violations->push_back({"repo.hash", "must be 4 to 64 hex digits", ""});
+    violations->push_back({"run_spec.repo.hash", "must be 4 to 64 hex digits", ""});
   if (!repo.diff_digest().empty() && !IsHex(repo.diff_digest(), 64, 64))
-    violations->push_back({"repo.diff_digest", "must be 64 lower-case hex digits", ""});
+    violations->push_back({"run_spec.repo.diff_digest", "must be 64 lower-case hex digits", ""});
   // The values are secrets and are not shown.
   if (!IsPlainWord(repo.oauth_token()) || repo.oauth_token().find(' ') != std::string::npos)
-    violations->push_back({"repo.oauth_token", "must be one word", ""});
+    violations->push_back({"run_spec.repo.oauth_token", "must be one word", ""});
   if (repo.private_key().size() > kMaxKeyLength)
-    violations->push_back({"repo.private_key", "must have at most 64 KiB", ""});
+    violations->push_back({"run_spec.repo.private_key", "must have at most 64 KiB", ""});
 }
 
 }  // namespace
@@ -56,7 +56,7 @@ void FillRepo(api::v1::RunSpec* spec, std::vector<FieldViolation>* violations) {
   const auto& repos = spec->configuration().repos();
   if (repos.empty()) {
     if (spec->has_repo())
-      violations->push_back({"repo", "is set, but the configuration has no `repos`", ""});
+      violations->push_back({"run_spec.repo", "is set, but the configuration has no `repos`", ""});
     return;
   }
   if (!spec->has_repo()) {
@@ -72,7 +72,8 @@ void FillRepo(api::v1::RunSpec* spec, std::vector<FieldViolation>* violations) {
   api::v1::RunRepo& repo = *spec->mutable_repo();
   const auto url = base::ParseGitUrl(repo.clone_url());
   if (!url.ok()) {
-    violations->push_back({"repo.clone_url", std::string(base::Message(url.status())), ""});
+    violations->push_back(
+        {"run_spec.repo.clone_url", std::string(base::Message(url.status())), ""});
   } else if (repo.repo_id().empty()) {
     repo.set_repo_id(base::GitRepoId(*url));
   }

@@ -33,13 +33,18 @@ TEST_CASE("what is wrong with a repository") {
   };
   const Row row = GENERATE(
       Row{"repos[0]", [](auto& spec) { spec.clear_repo(); }},
-      Row{"repo", [](auto& spec) { spec.mutable_configuration()->clear_repos(); }},
-      Row{"repo.clone_url", [](auto& spec) { spec.mutable_repo()->set_clone_url("ext::sh"); }},
-      Row{"repo.branch", [](auto& spec) { spec.mutable_repo()->set_branch("--upload-pack=x"); }},
-      Row{"repo.hash", [](auto& spec) { spec.mutable_repo()->set_hash("HEAD"); }},
-      Row{"repo.diff_digest", [](auto& spec) { spec.mutable_repo()->set_diff_digest("d"); }},
-      Row{"repo.user_name", [](auto& spec) { spec.mutable_repo()->set_user_name("a\nb"); }},
-      Row{"repo.oauth_token", [](auto& spec) { spec.mutable_repo()->set_oauth_token("a b"); }});
+      Row{"run_spec.repo", [](auto& spec) { spec.mutable_configuration()->clear_repos(); }},
+      Row{"run_spec.repo.clone_url",
+          [](auto& spec) { spec.mutable_repo()->set_clone_url("ext::sh"); }},
+      Row{"run_spec.repo.branch",
+          [](auto& spec) { spec.mutable_repo()->set_branch("--upload-pack=x"); }},
+      Row{"run_spec.repo.hash", [](auto& spec) { spec.mutable_repo()->set_hash("HEAD"); }},
+      Row{"run_spec.repo.diff_digest",
+          [](auto& spec) { spec.mutable_repo()->set_diff_digest("d"); }},
+      Row{"run_spec.repo.user_name",
+          [](auto& spec) { spec.mutable_repo()->set_user_name("a\nb"); }},
+      Row{"run_spec.repo.oauth_token",
+          [](auto& spec) { spec.mutable_repo()->set_oauth_token("a b"); }});
   api::v1::RunSpec spec;
   spec.mutable_configuration()->add_repos()->set_local_path(".");
   spec.mutable_repo()->set_clone_url("https://h/r");
