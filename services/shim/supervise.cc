@@ -98,8 +98,7 @@ Supervisor::End Supervisor::Await(process::Subprocess* child, process::Exit* exi
 void Supervisor::RollBackTo(const std::string& why) const {
   const auto release = ReadRelease(settings_.home);
   if (!release || !release->is_on_trial()) return;
-  const absl::Status saved =
-      SaveRelease(settings_.home, RollBack(*release, "the new shim " + why));
+  const absl::Status saved = SaveRelease(settings_.home, RollBack(*release, "the new shim " + why));
   telemetry::Error("the new shim did not stand its trial; going back to the previous one",
                    {{"why", why}, {"status", saved}});
 }

@@ -17,8 +17,8 @@ struct SuperviseSettings {
   std::chrono::seconds trial_limit{90};
 };
 
-// Keeps a shim running until SIGTERM or SIGINT: with the components of the release file, if there is
-// one, else those of the command line. A child that dies is started again after 100 ms to 3 s,
+// Keeps a shim running until SIGTERM or SIGINT: with the components of the release file, if there
+// is one, else those of the command line. A child that dies is started again after 100 ms to 3 s,
 // longer the more often it dies; one that asks for it (kExitRestart) at once. A child on trial that
 // ends, or that does not stand its trial in time, is followed by the previous components. A child
 // that ends with status 0 or with a usage error is left alone, and its status becomes ours. On a

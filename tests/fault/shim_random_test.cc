@@ -38,8 +38,8 @@ constexpr int kStepsOfStorm = 12;
 
 unsigned Seed() {
   const char* given = std::getenv("DSTACK_TEST_SEED");
-  const unsigned seed = given != nullptr ? static_cast<unsigned>(std::atoi(given))
-                                         : std::random_device{}();
+  const unsigned seed =
+      given != nullptr ? static_cast<unsigned>(std::atoi(given)) : std::random_device{}();
   std::cout << "DSTACK_TEST_SEED=" << seed << std::endl;
   return seed;
 }
@@ -172,15 +172,15 @@ class Storm {
     if (wish == nullptr) return;
     const v1::TaskStatus status = client_->Status(wish->spec.task_id());
     if (status.state() != v1::TASK_STATE_RUNNING || wish->ends) return;
-    const auto channel = grpc::CreateChannel("unix:" + status.runner_socket(),
-                                             grpc::InsecureChannelCredentials());
+    const auto channel =
+        grpc::CreateChannel("unix:" + status.runner_socket(), grpc::InsecureChannelCredentials());
     if (!channel->WaitForConnected(std::chrono::system_clock::now() + 2s)) return;
     runner::ServerStore store;
     runner::SessionClient session(
         "unix:" + status.runner_socket(), wish->spec.runner_token(), store);
-    session.Submit(runner::MakeShellJob(
-        engine_ != nullptr ? "echo x >>/dstack/runner/starts; exec sleep 600"
-                           : "echo x >>\"$PWD/starts\"; exec sleep 600"));
+    session.Submit(runner::MakeShellJob(engine_ != nullptr
+                                            ? "echo x >>/dstack/runner/starts; exec sleep 600"
+                                            : "echo x >>\"$PWD/starts\"; exec sleep 600"));
     session.StartJob();
     wish->has_job = true;
   }
@@ -195,8 +195,7 @@ class Storm {
   void RemoveContainer() {
     const auto ids = Containers();
     if (ids.empty()) return;
-    static_cast<void>(
-        docker::RemoveContainer(engine_->client(), ids[Pick(ids.size())], {}).ok());
+    static_cast<void>(docker::RemoveContainer(engine_->client(), ids[Pick(ids.size())], {}).ok());
   }
 
   void RestartEngine() {
@@ -320,8 +319,7 @@ class Storm {
       seen += base::ReadFile(entry.path().string() + "/cmdline").value_or("");
     }
     for (const std::string& id : Containers()) {
-      const auto response =
-          engine_->client().Call({.path = "/containers/" + id + "/json"}, {});
+      const auto response = engine_->client().Call({.path = "/containers/" + id + "/json"}, {});
       if (response.ok()) seen += response->body;
     }
     for (const std::string& token : tokens_) CHECK(seen.find(token) == std::string::npos);
@@ -341,9 +339,7 @@ class Storm {
     }
     return all;
   }
-  std::size_t Descriptors() const {
-    return EntriesOf(fmt::format("/proc/{}/fd", shim_.pid()));
-  }
+  std::size_t Descriptors() const { return EntriesOf(fmt::format("/proc/{}/fd", shim_.pid())); }
 
   testing::MiniDocker* const engine_;
   std::mt19937 random_;

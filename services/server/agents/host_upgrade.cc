@@ -74,8 +74,7 @@ void HostUpgrade::SendChunks() {
   for (Part& part : parts_) {
     if (part.is_staged) continue;
     const std::string& content = part.file->content;
-    while (part.sent_bytes < content.size() &&
-           part.sent_bytes - part.acked_bytes < kWindowBytes) {
+    while (part.sent_bytes < content.size() && part.sent_bytes - part.acked_bytes < kWindowBytes) {
       shim::v1::SessionRequest request;
       auto* chunk = request.mutable_component_chunk();
       chunk->mutable_component()->set_component(part.component);

@@ -22,8 +22,8 @@ class DrainStore {
   // Reads what an earlier process was told.
   absl::Status Load();
 
-  // Remembers it before the return. INVALID_FIELDS for a drain without a reason, or with one of more
-  // than 256 bytes or with control characters.
+  // Remembers it before the return. INVALID_FIELDS for a drain without a reason, or with one of
+  // more than 256 bytes or with control characters.
   absl::Status Set(bool is_draining, const std::string& reason);
 
   bool is_draining() const;

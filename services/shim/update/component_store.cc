@@ -246,9 +246,9 @@ void ComponentStore::RemoveOthers(const std::vector<AgentSet>& kept) const {
     for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
       const std::string name = entry.path().filename().string();
       const std::string digits = DigitsOfPath(name);
-      const bool is_ours = !digits.empty() && (name.starts_with("dstack-shim-") ||
-                                               name.starts_with("dstack-runner-") ||
-                                               name.starts_with("ssh-"));
+      const bool is_ours =
+          !digits.empty() && (name.starts_with("dstack-shim-") ||
+                              name.starts_with("dstack-runner-") || name.starts_with("ssh-"));
       const bool is_kept = std::find(keep.begin(), keep.end(), digits) != keep.end() ||
                            start.find(name) != std::string::npos;
       if (!is_ours || is_kept) continue;

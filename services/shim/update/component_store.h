@@ -16,8 +16,8 @@
 
 namespace dstack::shim {
 
-// Takes components that arrive in pieces and puts them beside the running ones. Nothing that runs is
-// touched: names hold the digest. Not thread-safe; blocks on the disk.
+// Takes components that arrive in pieces and puts them beside the running ones. Nothing that runs
+// is touched: names hold the digest. Not thread-safe; blocks on the disk.
 class ComponentStore {
  public:
   explicit ComponentStore(ShimHome home);

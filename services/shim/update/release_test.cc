@@ -12,10 +12,8 @@ const AgentSet kOld{.shim = "aaaaaaaaaaaa", .runner = "bbbbbbbbbbbb", .ssh = "cc
 const AgentSet kNew{.shim = "111111111111", .runner = "222222222222"};
 
 Release OnTrial() {
-  return {.current = kNew,
-          .previous = kOld,
-          .state = v1::UPGRADE_STATE_ACTIVATING,
-          .attempted = kNew};
+  return {
+      .current = kNew, .previous = kOld, .state = v1::UPGRADE_STATE_ACTIVATING, .attempted = kNew};
 }
 
 TEST_CASE("a release survives the way through its file") {

@@ -15,13 +15,8 @@ constexpr std::chrono::milliseconds kSayGoodbye{200};
 
 }  // namespace
 
-Upgrader::Upgrader(ShimHome home,
-                   UpgraderSettings settings,
-                   exec::TimedExecutor& executor)
-    : home_(home),
-      settings_(std::move(settings)),
-      executor_(executor),
-      store_(std::move(home)) {
+Upgrader::Upgrader(ShimHome home, UpgraderSettings settings, exec::TimedExecutor& executor)
+    : home_(home), settings_(std::move(settings)), executor_(executor), store_(std::move(home)) {
   const auto release = LoadRelease(home_);
   if (release.ok() && release->has_value()) SetLast(**release);
 }

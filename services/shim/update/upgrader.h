@@ -33,9 +33,7 @@ struct UpgraderSettings {
 class Upgrader {
  public:
   // `executor` is serial, may block for seconds, and has run dry before the end of this object.
-  Upgrader(ShimHome home,
-           UpgraderSettings settings,
-           exec::TimedExecutor& executor);
+  Upgrader(ShimHome home, UpgraderSettings settings, exec::TimedExecutor& executor);
 
   // The shim serves: begins the rest of a trial, whose end `on_active` is told, and deletes what is
   // not needed any more, once the tasks of earlier processes are gone.

@@ -38,10 +38,8 @@ struct Fixture {
   void RunJob(const v1::TaskSpec& task, const std::string& script, const std::string& word) {
     const auto running = client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
     runner::ServerStore store;
-    runner::SessionClient session("unix:" + running.runner_socket(),
-                                  task.runner_token(),
-                                  store,
-                                  {.acknowledges = false});
+    runner::SessionClient session(
+        "unix:" + running.runner_socket(), task.runner_token(), store, {.acknowledges = false});
     session.Submit(runner::MakeShellJob(script));
     session.AwaitFilesNeeded();
     session.StartJob();
@@ -56,8 +54,8 @@ struct Fixture {
   // One unary call with the generated client.
   template <typename Request, typename Response>
   absl::Status Call(grpc::Status (v1::ShimService::Stub::*method)(grpc::ClientContext*,
-                                                                 const Request&,
-                                                                 Response*),
+                                                                  const Request&,
+                                                                  Response*),
                     const Request& request,
                     Response* response) {
     grpc::ClientContext context;

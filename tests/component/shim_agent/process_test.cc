@@ -163,8 +163,7 @@ TEST_CASE("after a reboot a pid means nothing: the task ended unseen") {
   REQUIRE(base::WriteFileAtomic(path, text, 0600).ok());
   fixture.Start();
   const auto ended = fixture.client->AwaitState(task.task_id(), v1::TASK_STATE_TERMINATED);
-  CHECK(ended.termination_reason() ==
-        v1::TASK_TERMINATION_REASON_CONTAINER_EXITED_WITH_ERROR);
+  CHECK(ended.termination_reason() == v1::TASK_TERMINATION_REASON_CONTAINER_EXITED_WITH_ERROR);
   CHECK_FALSE(ended.has_exit_status());
   CHECK(ended.termination_message().find("not known") != std::string::npos);
 }
