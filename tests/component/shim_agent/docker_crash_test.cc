@@ -214,5 +214,20 @@ TEST_CASE("a clean stop leaves tasks alone, and no process of the shim behind") 
   fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
 }
 
+TEST_CASE("a stop right after the start is heard, not killed at the end of its grace") {
+  const auto fixture = DockerFixture::Make();
+  if (!fixture) return;
+  fixture->Start();
+  fixture->Connect();
+  for (int i = 0; i < 5; ++i) {
+    const v1::TaskSpec task = MakeTask(kBusyboxImage);
+    fixture->client->Submit(task);
+    fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
+    fixture->client->Terminate(task.task_id(), 20);
+    const auto ended = fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_TERMINATED);
+    CHECK(ended.exit_status() == 128 + SIGTERM);
+  }
+}
+
 }  // namespace
 }  // namespace dstack::shim
