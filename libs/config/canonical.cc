@@ -56,17 +56,20 @@ Json FleetNodesJson(const v1::FleetNodes& nodes) {
   return result;
 }
 
+// Adds a key that is not there yet; `[]` would look through all that are.
+void AddKey(std::string key, Json value, Json* object) {
+  object->get_ref<Json::object_t&>().emplace_back(std::move(key), std::move(value));
+}
+
 Json EnvJson(const Message& message, const FieldDescriptor& field, bool is_hidden) {
   Json result = Json::object();
   const Reflection& reflection = *message.GetReflection();
   for (int i = 0; i < reflection.FieldSize(message, &field); ++i) {
     const auto& variable =
         static_cast<const v1::EnvVar&>(reflection.GetRepeatedMessage(message, &field, i));
-    if (!variable.has_value()) {
-      result[variable.name()] = Json{{"key", variable.name()}};
-    } else {
-      result[variable.name()] = is_hidden ? std::string(kHidden) : variable.value();
-    }
+    Json value = Json{{"key", variable.name()}};
+    if (variable.has_value()) value = is_hidden ? std::string(kHidden) : variable.value();
+    AddKey(variable.name(), std::move(value), &result);
   }
   return result;
 }
@@ -78,7 +81,7 @@ Json FreeJson(const google::protobuf::Struct& fields) {
   const std::map<std::string, google::protobuf::Value> sorted(fields.fields().begin(),
                                                               fields.fields().end());
   Json result = Json::object();
-  for (const auto& [key, value] : sorted) result[key] = FreeJson(value);
+  for (const auto& [key, value] : sorted) AddKey(key, FreeJson(value), &result);
   return result;
 }
 
@@ -252,7 +255,7 @@ class Writer {
           pair.GetReflection()->GetString(pair, type->map_value());
     }
     Json result = Json::object();
-    for (const auto& [key, value] : sorted) result[key] = value;
+    for (const auto& [key, value] : sorted) AddKey(key, value, &result);
     return result;
   }
 

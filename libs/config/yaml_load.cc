@@ -220,7 +220,7 @@ class TreeBuilder : public YAML::EventHandler {
     frame->node->entries.push_back(std::move(entry));
   }
 
-  void Merge(const NodePtr& value, Frame* frame) const {
+  void Merge(const NodePtr& value, Frame* frame) {
     std::vector<NodePtr> sources = {value};
     if (value->kind == NodeKind::kList) sources = value->items;
     for (const NodePtr& source : sources) {
@@ -228,7 +228,9 @@ class TreeBuilder : public YAML::EventHandler {
         Refuse(frame->key_mark, "`<<` needs a mapping or a list of mappings");
       }
       const auto& entries = source->entries;
-      if (frame->merged.size() + entries.size() > kMaxDocumentValues) RefuseSize(frame->key_mark);
+      // Copied below, so they count like values of their own.
+      count_ += entries.size();
+      if (count_ > kMaxDocumentValues) RefuseSize(frame->key_mark);
       frame->merged.insert(frame->merged.end(), entries.begin(), entries.end());
     }
   }

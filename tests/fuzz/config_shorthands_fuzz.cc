@@ -46,7 +46,7 @@ void CheckNumbers(std::string_view text) {
   const absl::StatusOr<v1::MemoryRange> memory = ParseMemoryRange(text);
   if (memory.ok()) FUZZ_CHECK(!FormatMemoryRange(*memory).empty());
   const absl::StatusOr<v1::GpuSpec> gpu = ParseGpu(text);
-  if (gpu.ok()) FUZZ_CHECK(ParseGpu(FormatGpu(*gpu)).ok());
+  if (gpu.ok()) FUZZ_CHECK(!FormatGpu(*gpu).empty());
   static_cast<void>(ParseServicePort(text));
   static_cast<void>(ParseDuration(text));
   static_cast<void>(ParseOffableDuration(text));

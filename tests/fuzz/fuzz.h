@@ -31,7 +31,7 @@ class Measured {
 
  private:
   [[maybe_unused]] double start_seconds_ = 0;
-  [[maybe_unused]] size_t start_bytes_ = 0;
+  [[maybe_unused]] int64_t start_bytes_ = 0;
 };
 
 }  // namespace dstack::fuzz

@@ -13,19 +13,22 @@ namespace dstack::fuzz {
 
 namespace {
 
-std::atomic<size_t> live_bytes = 0;
-std::atomic<size_t> peak_bytes = 0;
+// Signed: what was allocated before the hooks is released after them.
+std::atomic<int64_t> live_bytes = 0;
+std::atomic<int64_t> peak_bytes = 0;
 
 void OnAllocation(const volatile void* /*pointer*/, size_t size) {
-  const size_t live = live_bytes.fetch_add(size) + size;
-  size_t peak = peak_bytes.load();
+  const auto bytes = static_cast<int64_t>(size);
+  const int64_t live = live_bytes.fetch_add(bytes) + bytes;
+  int64_t peak = peak_bytes.load();
   while (live > peak && !peak_bytes.compare_exchange_weak(peak, live)) {
   }
 }
 
 void OnRelease(const volatile void* pointer) {
   if (pointer == nullptr) return;
-  live_bytes.fetch_sub(__sanitizer_get_allocated_size(const_cast<const void*>(pointer)));
+  const size_t size = __sanitizer_get_allocated_size(const_cast<const void*>(pointer));
+  live_bytes.fetch_sub(static_cast<int64_t>(size));
 }
 
 double ProcessorSeconds() {
@@ -36,7 +39,7 @@ double ProcessorSeconds() {
 
 // An input may take 100 ms; instrumented code at -O1 takes ten times as long.
 constexpr double kMaxSeconds = 0.1 * 10;
-constexpr size_t kMaxBytes = size_t{64} << 20;
+constexpr int64_t kMaxBytes = int64_t{64} << 20;
 
 }  // namespace
 
@@ -51,9 +54,10 @@ Measured::Measured() {
 
 Measured::~Measured() {
   const double seconds = ProcessorSeconds() - start_seconds_;
-  const size_t bytes = peak_bytes.load() - start_bytes_;
+  const int64_t bytes = peak_bytes.load() - start_bytes_;
   if (seconds <= kMaxSeconds && bytes <= kMaxBytes) return;
-  std::fprintf(stderr, "one input took %.3f s and %zu bytes\n", seconds, bytes);
+  std::fprintf(
+      stderr, "one input took %.3f s and %lld bytes\n", seconds, static_cast<long long>(bytes));
   Fail(__FILE__, __LINE__, "the limits of one input");
 }
 
