@@ -1,12 +1,15 @@
 #include "clients/cli/app.h"
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <utility>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "clients/cli/commands/apply.h"
 #include "clients/cli/commands/config_commands.h"
@@ -140,6 +143,11 @@ void DeclareApply(CLI::App* app, const Chosen& chosen, const std::vector<std::st
   apply->add_option("-n,--name", options->flags.name, "Name");
   apply->add_option("--max-offers", options->max_offers, "Rows of offers (default: 3)")
       ->check(CLI::Range(1, 1000));
+  auto* full = apply->add_flag("--full-offers", options->full_offers, "Offers tell whole hosts");
+  apply->add_flag("--unallocated", options->unallocated, "Offers tell what of a host is free")
+      ->excludes(full);
+  apply->add_option(
+      "--ssh-identity", options->flags.ssh_identity, "Private key for logging in (PATH.pub too)");
   apply->add_option("-e,--env", options->flags.env, "KEY=VALUE, or KEY from here (repeatable)")
       ->allow_extra_args(false);
   apply->add_option("-p,--port", options->flags.ports, "PORT or LOCAL:PORT (repeatable)")
@@ -297,6 +305,25 @@ int ReportUsage(CLI::App& app, const CLI::ParseError& error) {
   return dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr ? 1 : kUsageError;
 }
 
+// `apply -h TYPE`: all kinds have the same flags here, so the kind is checked and dropped.
+absl::Status DropHelpTopic(std::vector<std::string>* arguments) {
+  if (arguments->empty() || (*arguments)[0] != "apply") return absl::OkStatus();
+  for (size_t i = 1; i + 1 < arguments->size(); ++i) {
+    const std::string& flag = (*arguments)[i];
+    const std::string topic = (*arguments)[i + 1];
+    if ((flag != "-h" && flag != "--help") || topic.empty() || topic[0] == '-') continue;
+    constexpr std::array kTopics = {
+        "task", "dev-environment", "service", "fleet", "gateway", "volume", "preset"};
+    if (std::find(kTopics.begin(), kTopics.end(), topic) == kTopics.end()) {
+      return base::Invalid(fmt::format(
+          "{}: must be followed by one of {} ({})", flag, fmt::join(kTopics, ", "), topic));
+    }
+    arguments->erase(arguments->begin() + static_cast<std::ptrdiff_t>(i) + 1);
+    return absl::OkStatus();
+  }
+  return absl::OkStatus();
+}
+
 int RunCommand(const Action& action) {
   const Environment environment = Environment::FromProcess();
   const ProjectStore store(base::JoinPath(environment.DstackHome(), "config.yml"));
@@ -323,6 +350,10 @@ int RunApp(const std::vector<std::string>& arguments) {
     own.erase(separator, own.end());
   }
 
+  if (const absl::Status status = DropHelpTopic(&own); !status.ok()) {
+    base::WriteAll(2, fmt::format("{}\n", base::Message(status))).IgnoreError();
+    return kUsageError;
+  }
   CLI::App app("Runs AI workloads on any machines", "dstack");
   app.set_version_flag("-v,--version", std::string(base::Version()));
   app.require_subcommand(0, 1);

@@ -34,7 +34,7 @@ TEST_CASE("flags replace values and lists of the document, and merge variables a
   run.mutable_task()->add_ports()->set_container_port(80);
   run.mutable_profile()->add_regions("eu");
   run.add_env()->set_name("A");
-  RunFlags flags{.name = "n", .env = {"A=1", "B"}, .cpu = "4..", .disk = "50GB"};
+  RunFlags flags{.name = "nn", .env = {"A=1", "B"}, .cpu = "4..", .disk = "50GB"};
   flags.regions = {"us", "asia"};
   flags.fleets = {"lab", "infra/h100"};
   flags.reuse = true;
@@ -42,7 +42,7 @@ TEST_CASE("flags replace values and lists of the document, and merge variables a
   flags.retry_duration = "1h";
   flags.ports = {"8080:80", "9000"};
   REQUIRE(ApplyRunFlags(flags, &run).ok());
-  CHECK(run.name() == "n");
+  CHECK(run.name() == "nn");
   CHECK(run.resources().cpu().count().min() == 4);
   CHECK(run.resources().disk().size().max_bytes() == 50ULL << 30);
   CHECK(run.profile().regions_size() == 2);

@@ -19,6 +19,9 @@ struct ApplyOptions {
   bool detach = false;
   bool verbose = false;
   int max_offers = 3;
+  // What the offers of the plan tell; neither: the share that a job would take.
+  bool full_offers = false;
+  bool unallocated = false;
   RunFlags flags;
 };
 

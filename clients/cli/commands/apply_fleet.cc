@@ -75,12 +75,18 @@ class KeyReader {
   std::vector<base::FieldViolation> wrong_;
 };
 
+absl::Status RefuseRunFlags(const RunFlags& flags) {
+  std::vector<base::FieldViolation> wrong;
+  for (const std::string& flag : flags.RunOnlyFlags()) {
+    wrong.push_back({flag, "is for runs; a fleet takes --name and --env alone", ""});
+  }
+  return base::InvalidFields(wrong);
+}
+
 absl::StatusOr<FleetSpec> BuildSpec(const Context& context,
                                     const ApplyOptions& options,
                                     const DocumentFile& document) {
-  if (!options.flags.HasOnlyNameAndEnv()) {
-    return base::Invalid("Of the flags for runs, fleets take --name and --env alone");
-  }
+  RETURN_IF_ERROR(RefuseRunFlags(options.flags));
   FleetSpec spec;
   config::v1::FleetConfiguration& fleet = *spec.mutable_configuration();
   fleet = std::get<config::v1::FleetConfiguration>(document.configuration);
@@ -128,7 +134,7 @@ Decision DecideOnExisting(const Context& context,
                     "in-place:",
                     name,
                     plan.is_updatable() ? "can" : "cannot"));
-    terminal.Print(ChangesText(plan.changed_fields()));
+    terminal.Print(ChangesText(plan.changes(), plan.changed_fields(), terminal.MessageScreen()));
     if (plan.is_updatable()) {
       question = "Update the fleet in-place?";
       decision = Decision::kApply;

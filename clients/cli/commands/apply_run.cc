@@ -6,6 +6,7 @@
 #include "clients/cli/commands/apply.h"
 #include "clients/cli/commands/profiles.h"
 #include "clients/cli/files/upload.h"
+#include "clients/cli/flags/ssh_identity.h"
 #include "clients/cli/follow/run_session.h"
 #include "clients/cli/follow/run_watcher.h"
 #include "clients/cli/render/plan_screen.h"
@@ -47,14 +48,22 @@ absl::StatusOr<RunSpec> BuildSpec(const Context& context,
       const auto profile,
       ChooseProfile(context.environment, options.flags.profile, options.flags.no_profile));
   if (profile.has_value()) *spec.mutable_profile() = *profile;
+  if (!options.flags.ssh_identity.empty()) {
+    ASSIGN_OR_RETURN(*spec.mutable_ssh_public_key(),
+                     ReadPublicKey(context.environment, options.flags.ssh_identity));
+  }
   return spec;
 }
 
-absl::StatusOr<RunPlan> FetchPlan(Connection& connection, const RunSpec& spec, int max_offers) {
+absl::StatusOr<RunPlan> FetchPlan(Connection& connection,
+                                  const RunSpec& spec,
+                                  const ApplyOptions& options) {
   api::v1::PlanRunRequest request;
   request.set_project_name(connection.project());
   *request.mutable_run_spec() = spec;
-  request.set_max_offers(static_cast<uint32_t>(max_offers));
+  request.set_max_offers(static_cast<uint32_t>(options.max_offers));
+  if (options.full_offers) request.set_offer_extent(api::v1::OFFER_EXTENT_WHOLE);
+  if (options.unallocated) request.set_offer_extent(api::v1::OFFER_EXTENT_FREE);
   ASSIGN_OR_RETURN(api::v1::PlanRunResponse response,
                    connection.Call(connection.runs(), &RunStub::PlanRun, request, kPlanTimeout));
   return std::move(*response.mutable_plan());
@@ -87,7 +96,7 @@ Decision DecideOnActiveRun(const Context& context,
                     "updated in-place:",
                     name,
                     is_updatable ? "can" : "cannot"));
-    terminal.Print(ChangesText(plan.changed_fields()));
+    terminal.Print(ChangesText(plan.changes(), plan.changed_fields(), terminal.MessageScreen()));
     if (is_updatable) {
       return Confirmed(context, options, interrupts, "Update the run?", Decision::kUpdate);
     }
@@ -196,9 +205,8 @@ absl::Status AddRepo(const Context& context,
   const std::string& directory =
       options.flags.repo.empty() ? document.directory : context.environment.working_directory;
   ASSIGN_OR_RETURN(const uint64_t limit_bytes, UploadLimit(connection));
-  ASSIGN_OR_RETURN(
-      PreparedRepo repo,
-      PrepareRepo(context.environment, options.flags, directory, limit_bytes, spec));
+  ASSIGN_OR_RETURN(PreparedRepo repo,
+                   PrepareRepo(context.environment, options.flags, directory, limit_bytes, spec));
   if (!repo.note.empty()) context.terminal.PrintLine(repo.note, Style::kSecondary);
   if (repo.diff.has_value()) archives->push_back(*std::move(repo.diff));
   return absl::OkStatus();
@@ -219,7 +227,7 @@ absl::StatusOr<int> ApplyRun(const Context& context,
                    PackFiles(*connection, context.environment, document.directory, &spec));
   PrintSkipped(context, archives);
   RETURN_IF_ERROR(AddRepo(context, options, document, *connection, &spec, &archives));
-  ASSIGN_OR_RETURN(const RunPlan plan, FetchPlan(*connection, spec, options.max_offers));
+  ASSIGN_OR_RETURN(const RunPlan plan, FetchPlan(*connection, spec, options));
   terminal.Print(RunPlanScreen(
       plan, options.verbose, static_cast<size_t>(options.max_offers), terminal.MessageScreen()));
   const Decision decision = Decide(context, options, plan, interrupts);

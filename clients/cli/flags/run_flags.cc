@@ -7,8 +7,11 @@
 
 #include "libs/base/macros.h"
 #include "libs/base/status.h"
+#include "libs/config/names.h"
 #include "libs/config/overlay.h"
 #include "libs/config/shorthand/path.h"
+#include "libs/config/text.h"
+#include "libs/config/validate.h"
 
 namespace dstack::cli {
 namespace {
@@ -38,6 +41,14 @@ class Violations {
   std::vector<base::FieldViolation> violations_;
 };
 
+void ApplyName(const std::string& name, RunConfiguration* run, Violations* wrong) {
+  if (name.empty()) return;
+  run->set_name(name);
+  const absl::Status status = config::CheckResourceName(name);
+  if (!status.ok())
+    wrong->Add("--name", fmt::format("{} (`{}`)", base::Message(status), config::Excerpt(name)));
+}
+
 void ApplyResources(const RunFlags& flags, config::v1::Resources* resources, Violations* wrong) {
   const std::pair<const char*, const std::string&> values[] = {
       {"cpu", flags.cpu}, {"gpu", flags.gpu}, {"memory", flags.memory}, {"disk", flags.disk}};
@@ -53,7 +64,25 @@ void Replace(const std::vector<std::string>& values, StringList* list) {
   for (const std::string& value : values) *list->Add() = value;
 }
 
+// Each value by the rules of the document, so that the flag and the value are named.
+void CheckValues(std::string_view flag,
+                 const std::vector<std::string>& values,
+                 StringList* (ProfileParams::*list)(),
+                 Violations* wrong) {
+  for (const std::string& value : values) {
+    ProfileParams alone;
+    *(alone.*list)()->Add() = value;
+    for (const base::FieldViolation& violation : config::FindProfileViolations(alone)) {
+      wrong->Add(flag, fmt::format("{} (`{}`)", violation.description, config::Excerpt(value)));
+    }
+  }
+}
+
 void ApplyPlacement(const RunFlags& flags, ProfileParams* profile, Violations* wrong) {
+  CheckValues("--backend", flags.backends, &ProfileParams::mutable_backends, wrong);
+  CheckValues("--region", flags.regions, &ProfileParams::mutable_regions, wrong);
+  CheckValues(
+      "--instance-type", flags.instance_types, &ProfileParams::mutable_instance_types, wrong);
   Replace(flags.backends, profile->mutable_backends());
   Replace(flags.regions, profile->mutable_regions());
   Replace(flags.instance_types, profile->mutable_instance_types());
@@ -77,7 +106,7 @@ void ApplyPrice(const RunFlags& flags, ProfileParams* profile, Violations* wrong
   const char* end = flags.max_price.data() + flags.max_price.size();
   const auto [rest, error] = std::from_chars(flags.max_price.data(), end, price);
   if (error != std::errc() || rest != end || !(price > 0) || price > 1e9) {
-    wrong->Add("--max-price", fmt::format("must be a number above 0 ({})", flags.max_price));
+    wrong->Add("--max-price", fmt::format("must be a number above 0 (`{}`)", flags.max_price));
     return;
   }
   profile->set_max_price(price);
@@ -146,23 +175,50 @@ void ApplyRepo(const RunFlags& flags, RunConfiguration* run, Violations* wrong) 
 
 }  // namespace
 
-bool RunFlags::HasOnlyNameAndEnv() const {
-  const bool has_text = !(cpu.empty() && gpu.empty() && memory.empty() && disk.empty() &&
-                          profile.empty() && max_price.empty() && max_duration.empty() &&
-                          idle_duration.empty() && spot_policy.empty() && retry_duration.empty() &&
-                          repo.empty() && repo_branch.empty() && repo_hash.empty() &&
-                          token.empty() && git_identity.empty());
-  const bool has_list = !(backends.empty() && regions.empty() && instance_types.empty() &&
-                          fleets.empty() && ports.empty() && arguments.empty());
-  const bool has_switch =
-      reuse || dont_destroy || spot || on_demand ||
-                          spot_auto || retry || no_retry || no_profile || no_repo;
-  return !has_text && !has_list && !has_switch;
+std::vector<std::string> RunFlags::RunOnlyFlags() const {
+  const std::pair<const char*, bool> flags[] = {
+      {"--cpu", !cpu.empty()},
+      {"--gpu", !gpu.empty()},
+      {"--memory", !memory.empty()},
+      {"--disk", !disk.empty()},
+      {"--profile", !profile.empty()},
+      {"--no-profile", no_profile},
+      {"--max-price", !max_price.empty()},
+      {"--max-duration", !max_duration.empty()},
+      {"--backend", !backends.empty()},
+      {"--region", !regions.empty()},
+      {"--instance-type", !instance_types.empty()},
+      {"--fleet", !fleets.empty()},
+      {"--reuse", reuse},
+      {"--dont-destroy", dont_destroy},
+      {"--idle-duration", !idle_duration.empty()},
+      {"--spot-policy", !spot_policy.empty()},
+      {"--spot", spot},
+      {"--on-demand", on_demand},
+      {"--spot-auto", spot_auto},
+      {"--retry", retry},
+      {"--no-retry", no_retry},
+      {"--retry-duration", !retry_duration.empty()},
+      {"--port", !ports.empty()},
+      {"--repo", !repo.empty()},
+      {"--repo-branch", !repo_branch.empty()},
+      {"--repo-hash", !repo_hash.empty()},
+      {"--no-repo", no_repo},
+      {"--token", !token.empty()},
+      {"--git-identity", !git_identity.empty()},
+      {"--ssh-identity", !ssh_identity.empty()},
+      {"--", !arguments.empty()},
+  };
+  std::vector<std::string> given;
+  for (const auto& [flag, is_given] : flags) {
+    if (is_given) given.emplace_back(flag);
+  }
+  return given;
 }
 
 absl::Status ApplyRunFlags(const RunFlags& flags, RunConfiguration* run) {
   Violations wrong;
-  if (!flags.name.empty()) run->set_name(flags.name);
+  ApplyName(flags.name, run, &wrong);
   ApplyResources(flags, run->mutable_resources(), &wrong);
   ApplyPlacement(flags, run->mutable_profile(), &wrong);
   ApplyDurations(flags, run->mutable_profile(), &wrong);
@@ -180,7 +236,13 @@ absl::Status ApplyRunFlags(const RunFlags& flags, RunConfiguration* run) {
 
 absl::Status MergeEnv(const std::vector<std::string>& texts, EnvList* env) {
   Violations wrong;
-  for (const std::string& text : texts) wrong.Take("--env", config::SetEnv(text, env));
+  for (const std::string& text : texts) {
+    // What stands behind the sign may be secret.
+    const std::string name = text.substr(0, text.find('='));
+    for (const base::FieldViolation& violation : base::FieldViolations(config::SetEnv(text, env))) {
+      wrong.Add("--env", fmt::format("{} (`{}`)", violation.description, config::Excerpt(name)));
+    }
+  }
   return wrong.ToStatus();
 }
 

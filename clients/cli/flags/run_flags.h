@@ -47,11 +47,13 @@ struct RunFlags {
   // Credentials for the repository; not laid over the document.
   std::string token;
   std::string git_identity;
+  // File with the private key for logging in; the public one lies beside it.
+  std::string ssh_identity;
   // Everything after "--".
   std::vector<std::string> arguments;
 
-  // True when nothing but the name and variables was given: all that a fleet understands.
-  bool HasOnlyNameAndEnv() const;
+  // The given ones that a fleet does not understand: all but --name and --env.
+  std::vector<std::string> RunOnlyFlags() const;
 };
 
 // Replaces what the flags name; lists replace lists, variables and ports are merged. Reports all

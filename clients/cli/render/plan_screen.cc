@@ -76,8 +76,10 @@ std::string AvailabilityText(const api::v1::Offer& offer) {
   }
 }
 
+// Own hosts have names and no types.
 std::string InstanceTypeText(const api::v1::Offer& offer) {
-  const std::string type = offer.instance_type().empty() ? "-" : offer.instance_type();
+  std::string type = offer.instance_type().empty() ? "-" : offer.instance_type();
+  if (offer.backend() == "ssh" && !offer.instance_name().empty()) type = offer.instance_name();
   if (offer.total_blocks() <= 1) return type;
   return fmt::format("{} ({}/{})", type, offer.blocks(), offer.total_blocks());
 }
@@ -113,6 +115,52 @@ std::string OffersTable(const api::v1::JobPlan& job, size_t max_offers, const Sc
 
 std::string Notice(std::string_view text, Style style, const Screen& screen) {
   return Paint(text, style, screen.has_color) + "\n";
+}
+
+bool HasFreeOffer(const api::v1::JobPlan& job) {
+  return std::any_of(job.offers().begin(), job.offers().end(), [](const api::v1::Offer& offer) {
+    return offer.availability() != api::v1::OFFER_AVAILABILITY_BUSY &&
+           offer.availability() != api::v1::OFFER_AVAILABILITY_NOT_AVAILABLE;
+  });
+}
+
+std::string HostsText(const api::v1::UnavailableHosts& hosts) {
+  std::string names;
+  for (const std::string& name : hosts.instance_names())
+    names += (names.empty() ? "" : ", ") + name;
+  const auto shown = static_cast<uint32_t>(hosts.instance_names_size());
+  if (hosts.host_count() > shown) names += fmt::format(" and {} more", hosts.host_count() - shown);
+  return Neutralise(fmt::format("{}: {}", names, hosts.reason()));
+}
+
+// Why hosts cannot take the job now. A person who has a free host needs no long story.
+std::string UnavailableText(const api::v1::JobPlan& job, bool is_verbose, const Screen& screen) {
+  constexpr int kShortStory = 3;
+  const int count = job.unavailable_hosts_size();
+  if (count == 0) return "";
+  const bool is_long = is_verbose || !HasFreeOffer(job);
+  const int shown = is_long ? count : std::min(count, kShortStory);
+  std::string text = " Not available now:\n";
+  for (int i = 0; i < shown; ++i) {
+    text += Wrap(HostsText(job.unavailable_hosts(i)),
+                 static_cast<size_t>(std::max(screen.width, 0)),
+                 "   ",
+                 "     ");
+  }
+  if (shown < count) text += "   ... (-v shows all)\n";
+  text.pop_back();
+  return Paint(text, Style::kSecondary, screen.has_color) + "\n";
+}
+
+std::string NothingFreeText(const api::v1::JobPlan& job, const Screen& screen) {
+  const bool is_waiting =
+      std::any_of(job.offers().begin(), job.offers().end(), [](const api::v1::Offer& offer) {
+        return offer.availability() == api::v1::OFFER_AVAILABILITY_BUSY;
+      });
+  return Notice(is_waiting ? "No host is free now: the run waits for one"
+                           : "No host fits: the run fails, unless its retry policy lets it wait",
+                Style::kWarning,
+                screen);
 }
 
 // The header of backend fleets alone.
@@ -154,7 +202,11 @@ std::string RunPlanScreen(const api::v1::RunPlan& plan,
                       screen);
   }
   const bool has_offers = plan.job_plans_size() > 0 && plan.job_plans(0).offers_size() > 0;
-  if (has_offers) return text + OffersTable(plan.job_plans(0), max_offers, screen);
+  if (has_offers) {
+    const api::v1::JobPlan& job = plan.job_plans(0);
+    text += OffersTable(job, max_offers, screen) + UnavailableText(job, is_verbose, screen);
+    return HasFreeOffer(job) ? text : text + NothingFreeText(job, screen);
+  }
   return text + Notice(
                     "No matching instance offers available. The run waits or fails, as its retry "
                     "policy says",
@@ -175,9 +227,24 @@ std::string FleetPlanScreen(const api::v1::FleetPlan& plan, const Screen& screen
   return KeyValueBlock(rows, screen);
 }
 
-std::string ChangesText(const google::protobuf::RepeatedPtrField<std::string>& fields) {
+std::string ChangesText(const google::protobuf::RepeatedPtrField<api::v1::FieldChange>& changes,
+                        const google::protobuf::RepeatedPtrField<std::string>& fields,
+                        const Screen& screen) {
+  const auto width = static_cast<size_t>(std::max(screen.width, 0));
   std::string text;
-  for (const std::string& field : fields) text += " - " + Neutralise(field) + "\n";
+  if (changes.empty()) {
+    for (const std::string& field : fields) text += " - " + Neutralise(field) + "\n";
+  }
+  for (const api::v1::FieldChange& change : changes) {
+    const bool has_current = !change.current().empty();
+    const bool has_wanted = !change.wanted().empty();
+    const char* mark = has_current == has_wanted ? " ~ " : has_wanted ? " + " : " - ";
+    std::string line = change.path();
+    if (has_current || has_wanted) line += ": " + change.current();
+    if (has_current && has_wanted) line += " -> ";
+    line += change.wanted();
+    text += Wrap(Neutralise(line), width, mark, "     ");
+  }
   return text;
 }
 

@@ -16,7 +16,8 @@ namespace dstack::cli {
 std::string KeyValueBlock(const std::vector<std::pair<std::string, std::string>>& rows,
                           const Screen& screen);
 
-// Header, offers of the first job and notices. `max_offers` rows of offers are shown.
+// Header, offers of the first job, why hosts cannot take it now, and notices. `max_offers` rows of
+// offers are shown.
 std::string RunPlanScreen(const api::v1::RunPlan& plan,
                           bool is_verbose,
                           size_t max_offers,
@@ -24,8 +25,11 @@ std::string RunPlanScreen(const api::v1::RunPlan& plan,
 
 std::string FleetPlanScreen(const api::v1::FleetPlan& plan, const Screen& screen);
 
-// The list of differences, one path a line.
-std::string ChangesText(const google::protobuf::RepeatedPtrField<std::string>& fields);
+// The list of differences, one a line: "+ path: new", "- path: old", "~ path: old -> new". Only the
+// paths of `fields` where the server does not tell more.
+std::string ChangesText(const google::protobuf::RepeatedPtrField<api::v1::FieldChange>& changes,
+                        const google::protobuf::RepeatedPtrField<std::string>& fields,
+                        const Screen& screen);
 
 // "cpu=2.. mem=8GB.. disk=100GB.. gpu=A100:80GB:2".
 std::string FormatRequested(const config::v1::Resources& resources);

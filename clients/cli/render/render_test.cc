@@ -198,12 +198,137 @@ TEST_CASE("the plan of a run at 80 columns") {
         " #   BACKEND          RESOURCES                     INSTANCE TYPE  PRICE\n"
         " 1   aws (us-east-1)  cpu=4 mem=16GB gpu=L4:24GB:1  g6.xlarge      $0.8048  busy\n"
         "     ...\n"
-        " Shown 1 of 5 offers, $3 max\n");
+        " Shown 1 of 5 offers, $3 max\n"
+        "No host is free now: the run waits for one\n");
   plan.clear_job_plans();
   CHECK_THAT(RunPlanScreen(plan, true, 3, kPipe),
              Contains("No matching instance offers") && Contains("reuse-or-create"));
   plan.set_has_no_fleets(true);
   CHECK_THAT(RunPlanScreen(plan, false, 3, kPipe), Contains("no fleets"));
+}
+
+api::v1::RunPlan PlanOfOwnHosts() {
+  api::v1::RunPlan plan;
+  plan.set_project_name("main");
+  plan.set_user_name("admin");
+  auto* run = plan.mutable_effective_run_spec()->mutable_configuration();
+  run->mutable_task();
+  run->mutable_resources()->mutable_gpu()->mutable_count()->set_min(2);
+  auto* job = plan.add_job_plans();
+  job->set_total_offers(4);
+  const std::pair<const char*, api::v1::OfferAvailability> hosts[] = {
+      {"gpu-3", api::v1::OFFER_AVAILABILITY_BUSY},
+      {"small-0", api::v1::OFFER_AVAILABILITY_NOT_AVAILABLE}};
+  for (const auto& [name, availability] : hosts) {
+    api::v1::Offer* offer = job->add_offers();
+    offer->set_backend("ssh");
+    offer->set_region("remote");
+    offer->set_instance_type("instance");
+    offer->set_instance_name(name);
+    offer->mutable_resources()->set_cpus(8);
+    offer->mutable_resources()->set_memory_bytes(32ULL << 30);
+    offer->set_availability(availability);
+  }
+  job->mutable_offers(0)->set_blocks(2);
+  job->mutable_offers(0)->set_total_blocks(8);
+  auto* hosts_in_use = job->add_unavailable_hosts();
+  hosts_in_use->set_reason("needs 2 GPUs, 1 free");
+  hosts_in_use->set_host_count(1);
+  hosts_in_use->add_instance_names("gpu-3");
+  auto* small_hosts = job->add_unavailable_hosts();
+  small_hosts->set_reason("needs compute capability 9.0, that of GPU X1 is not known");
+  small_hosts->set_host_count(3);
+  small_hosts->add_instance_names("small-0");
+  small_hosts->add_instance_names("small-1");
+  return plan;
+}
+
+std::string AfterHeader(const std::string& screen) {
+  return screen.substr(screen.find("\n\n") + 2);
+}
+
+TEST_CASE("the plan tells why hosts do not fit, at 80 columns") {
+  CHECK(AfterHeader(RunPlanScreen(PlanOfOwnHosts(), false, 3, k80)) ==
+        " #     BACKEND         RESOURCES         INSTANCE TYPE    PRICE\n"
+        " 1     ssh (remote)    cpu=8 mem=32GB    gpu-3 (2/8)      $0       busy\n"
+        " 2     ssh (remote)    cpu=8 mem=32GB    small-0          $0       not available\n"
+        "       ...\n"
+        " Shown 2 of 4 offers, $0 max\n"
+        " Not available now:\n"
+        "   gpu-3: needs 2 GPUs, 1 free\n"
+        "   small-0, small-1 and 1 more: needs compute capability 9.0, that of GPU X1 is\n"
+        "     not known\n"
+        "No host is free now: the run waits for one\n");
+}
+
+TEST_CASE("the plan tells why hosts do not fit, at 200 columns") {
+  CHECK(
+      AfterHeader(RunPlanScreen(PlanOfOwnHosts(), false, 3, {.width = 200})) ==
+      " #  BACKEND       RESOURCES       INSTANCE TYPE  PRICE\n"
+      " 1  ssh (remote)  cpu=8 mem=32GB  gpu-3 (2/8)    $0     busy\n"
+      " 2  ssh (remote)  cpu=8 mem=32GB  small-0        $0     not available\n"
+      "    ...\n"
+      " Shown 2 of 4 offers, $0 max\n"
+      " Not available now:\n"
+      "   gpu-3: needs 2 GPUs, 1 free\n"
+      "   small-0, small-1 and 1 more: needs compute capability 9.0, that of GPU X1 is not known\n"
+      "No host is free now: the run waits for one\n");
+}
+
+TEST_CASE("a plan with a free host is short about the others") {
+  api::v1::RunPlan plan = PlanOfOwnHosts();
+  auto* job = plan.mutable_job_plans(0);
+  job->mutable_offers(0)->set_availability(api::v1::OFFER_AVAILABILITY_IDLE);
+  for (int i = 0; i < 3; ++i) {
+    auto* hosts = job->add_unavailable_hosts();
+    hosts->set_reason(std::string("reason ") + std::to_string(i));
+    hosts->set_host_count(1);
+    hosts->add_instance_names("host");
+  }
+  const std::string text = RunPlanScreen(plan, false, 3, kPipe);
+  CHECK_THAT(text, Contains("reason 0") && !Contains("reason 1") && Contains("-v shows all"));
+  CHECK_THAT(text, !Contains("No host"));
+  CHECK_THAT(RunPlanScreen(plan, true, 3, kPipe), Contains("reason 2"));
+}
+
+TEST_CASE("a plan without any host that fits says so") {
+  api::v1::RunPlan plan = PlanOfOwnHosts();
+  plan.mutable_job_plans(0)->mutable_offers()->DeleteSubrange(0, 1);
+  CHECK_THAT(RunPlanScreen(plan, false, 3, kPipe), Contains("No host fits: the run fails"));
+}
+
+TEST_CASE("changes are told with their values, or by their paths alone") {
+  google::protobuf::RepeatedPtrField<api::v1::FieldChange> changes;
+  const auto add = [&](const char* path, const char* current, const char* wanted) {
+    auto* change = changes.Add();
+    change->set_path(path);
+    change->set_current(current);
+    change->set_wanted(wanted);
+  };
+  google::protobuf::RepeatedPtrField<std::string> fields;
+  *fields.Add() = "env";
+  CHECK(ChangesText(changes, fields, k80) == " - env\n");
+  add("resources.memory", "8GB..", "16GB..");
+  add("env.TOKEN", "", "***");
+  add("ssh_config.hosts", "10.0.0.3", "");
+  add("groups", "", "");
+  add("commands[0]",
+      "python train.py --epochs 10 --batch-size 64",
+      "python train.py --epochs 20 --batch-size 64");
+  CHECK(ChangesText(changes, fields, k80) ==
+        " ~ resources.memory: 8GB.. -> 16GB..\n"
+        " + env.TOKEN: ***\n"
+        " - ssh_config.hosts: 10.0.0.3\n"
+        " ~ groups\n"
+        " ~ commands[0]: python train.py --epochs 10 --batch-size 64 -> python train.py\n"
+        "     --epochs 20 --batch-size 64\n");
+}
+
+TEST_CASE("lines are broken at blanks") {
+  CHECK(Wrap("aa bb cc", 0, "- ", "  ") == "- aa bb cc\n");
+  CHECK(Wrap("aa bb cc", 7, "- ", "  ") == "- aa bb\n  cc\n");
+  CHECK(Wrap("aaaaaaaaaa b", 5, "", "") == "aaaaaaaaaa\nb\n");
+  CHECK(Wrap("", 5, " ", "") == " \n");
 }
 
 TEST_CASE("fleets show their instances") {

@@ -1,5 +1,6 @@
 #include "clients/cli/render/text.h"
 
+#include <algorithm>
 #include <ctime>
 #include <utility>
 #include <vector>
@@ -105,6 +106,33 @@ std::string Truncate(std::string_view text, size_t width) {
     ++end;
   }
   return std::string(text.substr(0, end)) + "…";
+}
+
+std::string Wrap(std::string_view text,
+                 size_t width,
+                 std::string_view first,
+                 std::string_view rest) {
+  std::string result(first);
+  size_t column = DisplayWidth(first);
+  bool is_line_start = true;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find(' ', begin), text.size());
+    const std::string_view word = text.substr(begin, end - begin);
+    begin = end + 1;
+    if (word.empty()) continue;
+    const size_t needed = DisplayWidth(word) + (is_line_start ? 0 : 1);
+    if (!is_line_start && width > 0 && column + needed > width) {
+      result += "\n";
+      result += rest;
+      column = DisplayWidth(rest);
+      is_line_start = true;
+    }
+    if (!is_line_start) result += ' ';
+    result += word;
+    column += DisplayWidth(word) + (is_line_start ? 0 : 1);
+    is_line_start = false;
+  }
+  return result + "\n";
 }
 
 base::WallTime ToWallTime(const google::protobuf::Timestamp& timestamp) {

@@ -27,6 +27,13 @@ size_t DisplayWidth(std::string_view text);
 // The text cut to `width` cells; a cut text ends in "…".
 std::string Truncate(std::string_view text, size_t width);
 
+// The text in lines of at most `width` cells (0: no limit), broken at blanks; `first` begins the
+// first line, `rest` the others. Ended by '\n'. A word that is too long is not broken.
+std::string Wrap(std::string_view text,
+                 size_t width,
+                 std::string_view first,
+                 std::string_view rest);
+
 base::WallTime ToWallTime(const google::protobuf::Timestamp& timestamp);
 
 // "now", "42 sec ago", "1 min ago", "yesterday", "3 weeks ago". A time in the future is "now".
