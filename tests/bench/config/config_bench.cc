@@ -36,7 +36,7 @@ std::string HundredLines() {
 // Just below the limits of a document.
 std::string Largest() {
   std::string text = "type: task\ncommands:\n";
-  while (text.size() + 16 < (1U << 20U)) text += "  - echo 1234\n";
+  while (text.size() + 32 < (1U << 20U)) text += "  - echo 1234567890123456\n";
   return text;
 }
 
