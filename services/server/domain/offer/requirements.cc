@@ -92,6 +92,11 @@ std::string VendorText(int vendor) {
   }
 }
 
+// The document says `name: []`, for which a single empty name stands.
+bool IsEmptyList(const GpuSpec& wanted) {
+  return wanted.name_size() == 1 && wanted.name(0).empty();
+}
+
 bool ModelFits(const GpuSpec& wanted, const common::v1::Gpu& gpu, const Why& why) {
   if (wanted.vendor() != config::v1::GPU_VENDOR_UNSPECIFIED &&
       static_cast<int>(wanted.vendor()) != static_cast<int>(gpu.vendor())) {
@@ -102,6 +107,7 @@ bool ModelFits(const GpuSpec& wanted, const common::v1::Gpu& gpu, const Why& why
           "needs {} GPUs, has {} ones", VendorText(wanted.vendor()), VendorText(gpu.vendor()));
     });
   }
+  if (IsEmptyList(wanted)) return why.Not("does not fit: the list `gpu.name` is empty");
   if (!wanted.name().empty() && !ContainsIgnoringCase(wanted.name(), gpu.name())) {
     return why.Not([&] {
       return fmt::format("needs GPU {}, has {}",
