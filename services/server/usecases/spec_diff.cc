@@ -247,11 +247,13 @@ void CompareText(const char* field,
 // What code a run gets, in one line; credentials are no part of it.
 std::string RepoState(const api::v1::RunRepo& repo) {
   if (repo.clone_url().empty()) return "";
-  return fmt::format("{} {} {} {}",
-                     repo.clone_url(),
-                     repo.branch(),
-                     repo.hash().substr(0, kShownDigits),
-                     repo.diff_digest().substr(0, kShownDigits));
+  std::string state = repo.clone_url();
+  for (const std::string& part : {repo.branch(),
+                                  repo.hash().substr(0, kShownDigits),
+                                  repo.diff_digest().substr(0, kShownDigits)}) {
+    if (!part.empty()) state += " " + part;
+  }
+  return state;
 }
 
 }  // namespace

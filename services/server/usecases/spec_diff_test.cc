@@ -174,6 +174,29 @@ api::v1::FleetSpec Fleet(const Strings& hosts) {
   return spec;
 }
 
+TEST_CASE("other code is a change, other credentials are none") {
+  api::v1::RunSpec current = Task();
+  current.mutable_configuration()->add_repos()->set_local_path(".");
+  auto& repo = *current.mutable_repo();
+  repo.set_clone_url("https://h/o/r");
+  repo.set_branch("main");
+  repo.set_hash("0123456789abcdef");
+  api::v1::RunSpec wanted = current;
+  wanted.mutable_repo()->set_oauth_token("secret");
+  CHECK(CompareSpecs(current, wanted).empty());
+  wanted.mutable_repo()->set_hash("fedcba9876543210");
+  wanted.mutable_repo()->set_diff_digest("aaaaaaaaaaaaaaaa");
+  const auto changed = CompareSpecs(current, wanted);
+  CHECK(Lines(changed) == Strings{"repo: https://h/o/r main 0123456789ab -> "
+                                  "https://h/o/r main fedcba987654 aaaaaaaaaaaa"});
+  CHECK_FALSE(IsUpdatable(wanted, changed));
+  wanted.mutable_repo()->set_clone_url("https://h/o/other");
+  for (const SpecChange& change : CompareSpecs(current, wanted)) {
+    CHECK(change.field == "repo");
+    CHECK(change.wanted.find("secret") == std::string::npos);
+  }
+}
+
 TEST_CASE("hosts of a fleet come and go in place, in any order") {
   CHECK(CompareSpecs(Fleet({"a", "b"}), Fleet({"b", "a"})).empty());
   const auto hosts = CompareSpecs(Fleet({"a", "b"}), Fleet({"b", "c"}));
