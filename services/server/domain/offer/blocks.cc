@@ -18,6 +18,33 @@ bool HasFailed(const common::v1::Gpu& gpu) {
   return gpu.health() == common::v1::HEALTH_STATUS_FAILURE;
 }
 
+bool IsAlike(const common::v1::Gpu& a, const common::v1::Gpu& b) {
+  return a.vendor() == b.vendor() && a.memory_bytes() == b.memory_bytes() && a.name() == b.name();
+}
+
+// Empty where all that have not failed are like `first`, which nearly every host is.
+std::vector<GpuGroup> GroupsOf(const common::v1::Resources& resources,
+                               const common::v1::Gpu& first) {
+  const bool is_uniform =
+      std::all_of(resources.gpus().begin(), resources.gpus().end(), [&](const auto& gpu) {
+        return HasFailed(gpu) || IsAlike(gpu, first);
+      });
+  std::vector<GpuGroup> groups;
+  if (is_uniform) return groups;
+  for (const common::v1::Gpu& gpu : resources.gpus()) {
+    if (HasFailed(gpu)) continue;
+    const auto group = std::find_if(groups.begin(), groups.end(), [&](const GpuGroup& known) {
+      return IsAlike(*known.gpu, gpu);
+    });
+    if (group == groups.end()) {
+      groups.push_back({&gpu, 1});
+    } else {
+      ++group->count;
+    }
+  }
+  return groups;
+}
+
 std::uint32_t UsableGpus(const common::v1::Resources& resources) {
   const auto failed = std::count_if(resources.gpus().begin(), resources.gpus().end(), HasFailed);
   return static_cast<std::uint32_t>(resources.gpus_size() - failed);
@@ -62,7 +89,9 @@ Share ShareOf(const common::v1::Resources& whole,
       std::min(static_cast<std::uint32_t>(whole.gpus_size()) / total * blocks, UsableGpus(whole));
   if (share.gpu_count > 0) {
     share.gpu = &*std::find_if_not(whole.gpus().begin(), whole.gpus().end(), HasFailed);
+    share.gpu_groups = GroupsOf(whole, *share.gpu);
   }
+  share.is_whole = blocks >= total;
   return share;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "dstack/common/v1/resources.pb.h"
 
@@ -21,6 +22,12 @@ absl::StatusOr<std::uint32_t> TotalBlocks(std::uint32_t wanted,
 // have failed.
 std::uint32_t UsableBlocks(const common::v1::Resources& resources, std::uint32_t total_blocks);
 
+// Accelerators that are alike.
+struct GpuGroup {
+  const common::v1::Gpu* gpu = nullptr;  // any of them
+  std::uint32_t count = 0;
+};
+
 // What a job gets with some blocks of a host; failed accelerators are no part of it. Refers to the
 // host's resources.
 struct Share {
@@ -29,7 +36,11 @@ struct Share {
   std::uint64_t memory_bytes = 0;
   std::uint64_t disk_bytes = 0;  // 0 unknown
   std::uint32_t gpu_count = 0;
-  const common::v1::Gpu* gpu = nullptr;  // any of them, since they are alike; nullptr: none
+  const common::v1::Gpu* gpu = nullptr;  // the first of them; nullptr: none
+  // Those of the host by vendor, model and memory; empty where all are alike. A part of a divided
+  // host may get any of them.
+  std::vector<GpuGroup> gpu_groups;
+  bool is_whole = false;
 };
 Share ShareOf(const common::v1::Resources& whole, std::uint32_t blocks, std::uint32_t total_blocks);
 

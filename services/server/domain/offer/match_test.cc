@@ -227,6 +227,23 @@ TEST_CASE("hosts come in the order of their numbers") {
   CHECK(offers[1].instance_name() == "fleet-9");
 }
 
+TEST_CASE("a part of a host with GPUs of several kinds is promised no kind") {
+  Instance host = Host("fleet-0", 8, 32, 2);
+  for (int i = 0; i < 4; ++i) AddGpu(host);
+  host.resources->mutable_gpus(2)->set_name("T4");
+  host.resources->mutable_gpus(3)->set_name("T4");
+  api::v1::RunSpec spec = Wants(2, 8);
+  auto& gpu = *spec.mutable_configuration()->mutable_resources()->mutable_gpu();
+  gpu.mutable_count()->set_min(2);
+  CHECK(Judge(spec, std::nullopt, host).blocks == 1);
+  gpu.add_name("T4");
+  CHECK(Judge(spec, std::nullopt, host).blocks == 2);
+  gpu.mutable_count()->set_min(3);
+  std::string why;
+  CHECK(Judge(spec, std::nullopt, host, &why).standing == Candidate::Standing::kUnfit);
+  CHECK(why == "needs 3 GPUs, has 2");
+}
+
 TEST_CASE("hosts that cannot take a run are told by reason") {
   std::vector<Instance> hosts;
   for (int i = 0; i < 5; ++i) hosts.push_back(Host("small-" + std::to_string(i), 1, 1));

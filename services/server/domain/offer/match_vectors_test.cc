@@ -29,6 +29,15 @@ std::uint64_t Bytes(const std::string& text) {
   return *bytes;
 }
 
+void AddGpus(const Fields& words, Instance* host) {
+  for (int i = 0; i < std::stoi(words[0]); ++i) {
+    auto* gpu = host->resources->add_gpus();
+    gpu->set_vendor(words[1] == "amd" ? common::v1::GPU_VENDOR_AMD : common::v1::GPU_VENDOR_NVIDIA);
+    gpu->set_name(words[2]);
+    gpu->set_memory_bytes(Bytes(words[3]));
+  }
+}
+
 Instance HostOf(const Fields& row) {
   const Fields machine = Words(row[2]);
   Instance host = Host(row[1], static_cast<std::uint32_t>(std::stoul(machine[0])), 0);
@@ -37,13 +46,8 @@ Instance HostOf(const Fields& row) {
   host.resources->set_cpu_arch(machine[3] == "arm" ? common::v1::CPU_ARCH_ARM
                                                    : common::v1::CPU_ARCH_X86);
   if (row[3] == "-") return host;
-  const Fields gpus = Words(row[3]);
-  for (int i = 0; i < std::stoi(gpus[0]); ++i) {
-    auto* gpu = host.resources->add_gpus();
-    gpu->set_vendor(gpus[1] == "amd" ? common::v1::GPU_VENDOR_AMD : common::v1::GPU_VENDOR_NVIDIA);
-    gpu->set_name(gpus[2]);
-    gpu->set_memory_bytes(Bytes(gpus[3]));
-  }
+  const Fields groups = absl::StrSplit(row[3], ", ");
+  for (const std::string& group : groups) AddGpus(Words(group), &host);
   return host;
 }
 

@@ -143,10 +143,9 @@ bool CapabilityFits(const config::v1::ComputeCapability& wanted,
   });
 }
 
-bool GpusFit(const GpuSpec& wanted, const Share& have, const Why& why) {
-  // "From 0" is the one count that says that GPUs are welcome and not needed.
-  if (have.gpu_count == 0 && wanted.count().has_min() && wanted.count().min() == 0) return true;
-  if (!CountFits(wanted.count(), have.gpu_count, "GPU", why)) return false;
+// Accelerators that are alike against a wish.
+bool GroupFits(const GpuSpec& wanted, const GpuGroup& have, const Why& why) {
+  if (!CountFits(wanted.count(), have.count, "GPU", why)) return false;
   static const common::v1::Gpu kNone;
   const common::v1::Gpu& gpu = have.gpu == nullptr ? kNone : *have.gpu;
   if (!ModelFits(wanted, gpu, why)) return false;
@@ -154,8 +153,34 @@ bool GpusFit(const GpuSpec& wanted, const Share& have, const Why& why) {
     return false;
   if (wanted.has_memory() && !SizeFits(wanted.memory(), gpu.memory_bytes(), "memory per GPU", why))
     return false;
-  const std::uint64_t total = gpu.memory_bytes() * have.gpu_count;
+  const std::uint64_t total = gpu.memory_bytes() * have.count;
   return !wanted.has_total_memory() || SizeFits(wanted.total_memory(), total, "GPU memory", why);
+}
+
+// Of several kinds, those of one kind have to do, or all together where each kind is good enough.
+// A part of the host may get any of them, so there each kind has to be.
+bool MixedGpusFit(const GpuSpec& wanted, const Share& have, const Why& why) {
+  const auto& groups = have.gpu_groups;
+  const bool is_each_fit = std::all_of(groups.begin(), groups.end(), [&](const GpuGroup& group) {
+    return GroupFits(wanted, {group.gpu, have.gpu_count}, Why());
+  });
+  if (is_each_fit) return true;
+  const auto is_fit = [&](const GpuGroup& group) { return GroupFits(wanted, group, Why()); };
+  const bool is_one_fit = std::any_of(groups.begin(), groups.end(), is_fit);
+  if (is_one_fit && have.is_whole) return true;
+  if (is_one_fit) return why.Not("has GPUs of several kinds, a part of it may get any of them");
+  // The kind that was meant tells more than the first one.
+  const auto meant = std::find_if(groups.begin(), groups.end(), [&](const GpuGroup& group) {
+    return ModelFits(wanted, *group.gpu, Why());
+  });
+  return GroupFits(wanted, meant == groups.end() ? groups.front() : *meant, why);
+}
+
+bool GpusFit(const GpuSpec& wanted, const Share& have, const Why& why) {
+  // "From 0" is the one count that says that GPUs are welcome and not needed.
+  if (have.gpu_count == 0 && wanted.count().has_min() && wanted.count().min() == 0) return true;
+  if (!have.gpu_groups.empty()) return MixedGpusFit(wanted, have, why);
+  return GroupFits(wanted, {have.gpu, have.gpu_count}, why);
 }
 
 bool Selects(const config::v1::InstanceSelector& selector, const Instance& instance) {
