@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "libs/config/backend_rules.h"
 #include "libs/config/names.h"
 #include "libs/config/problem.h"
 #include "libs/config/text.h"
@@ -80,41 +81,6 @@ void CheckEncryptionKey(const v1::EncryptionKey& key,
   if (!is_base64) {
     violations->Add(ChildPath(path, "secret"),
                     "must be 32 random bytes in base64, such as `openssl rand -base64 32` prints");
-  }
-}
-
-// One of two ways to give a file, not both and not none.
-void CheckFileOrContent(
-    bool has_file, bool has_content, const std::string& path, const char* words, Violations* v) {
-  if (has_file == has_content) v->Add(path, fmt::format("must have exactly one of {}", words));
-}
-
-void CheckBackend(const v1::BackendConfig& backend,
-                  const std::string& path,
-                  Violations* violations) {
-  if (backend.kind_case() == v1::BackendConfig::KIND_NOT_SET) {
-    violations->Add(ChildPath(path, "type"), "is required");
-    return;
-  }
-  if (backend.has_kubernetes() && backend.kubernetes().has_kubeconfig()) {
-    const v1::ConfigFile& file = backend.kubernetes().kubeconfig();
-    CheckFileOrContent(file.has_filename(),
-                       file.has_data(),
-                       ChildPath(path, "kubeconfig"),
-                       "`filename` and `data`",
-                       violations);
-  }
-  for (int i = 0; i < backend.slurm().clusters_size(); ++i) {
-    const v1::PrivateKeyFile& key = backend.slurm().clusters(i).private_key();
-    CheckFileOrContent(
-        key.has_path(),
-        key.has_content(),
-        ChildPath(ItemPath(ChildPath(path, "clusters"), static_cast<size_t>(i)), "private_key"),
-        "`path` and `content`",
-        violations);
-  }
-  if (backend.aws().has_vpc_name() && !backend.aws().vpc_ids().empty()) {
-    violations->Add(ChildPath(path, "vpc_ids"), "cannot be used together with `vpc_name`");
   }
 }
 
@@ -211,9 +177,9 @@ void CheckServerConfigRules(const v1::ServerConfig& config, Violations* violatio
                       fmt::format("is given twice: `{}`", Excerpt(project.name())));
     }
     for (int k = 0; k < project.backends_size(); ++k) {
-      CheckBackend(project.backends(k),
-                   ItemPath(ChildPath(path, "backends"), static_cast<size_t>(k)),
-                   violations);
+      CheckBackendRules(project.backends(k),
+                        ItemPath(ChildPath(path, "backends"), static_cast<size_t>(k)),
+                        violations);
     }
   }
   for (int i = 0; i < config.encryption().keys_size(); ++i) {
