@@ -35,8 +35,8 @@ absl::StatusOr<double> Number(const Row& row, std::size_t column, std::string_vi
   const std::string text = column < row.size() ? row[column] : "";
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const std::string_view unit = base::ToStd(
-      absl::StripAsciiWhitespace(absl::string_view(end, text.data() + text.size() - end)));
+  const std::string_view unit = base::ToStd(absl::StripAsciiWhitespace(
+      absl::string_view(text).substr(static_cast<std::size_t>(end - text.data()))));
   const bool is_unit = unit.empty() || unit == "%" || unit == "MiB" || unit == "MB";
   if (error != std::errc() || !is_unit || !std::isfinite(value) || value < 0) {
     return base::Invalid(fmt::format("{} is {:?}, not a number", name, text));
