@@ -14,6 +14,11 @@ namespace {
 
 // A full disk gives no sign when it has room again; a full spool does (Resume).
 constexpr std::chrono::milliseconds kDiskRetry{500};
+// The kernel moves a terminal's output in a worker. A reader that empties the buffer while the worker
+// finds it full waits for that worker only and is told EIO, although the worker has just been queued
+// again for the rest (n_tty_read, tty_buffer_flush_work; seen with Linux 6.18). The next read waits
+// for that one too, so that an end counts only when it is told again.
+constexpr int kEndReads = 3;
 
 }  // namespace
 
@@ -46,14 +51,18 @@ void OutputPump::OnReadable() {
 }
 
 bool OutputPump::FillBuffer() {
+  int ends = 0;
   while (buffered_ < buffer_.size()) {
     const ssize_t got = read(output_.get(), buffer_.data() + buffered_, buffer_.size() - buffered_);
     if (got > 0) {
       buffered_ += static_cast<std::size_t>(got);
-    } else if (got == 0 || (errno != EINTR && errno != EAGAIN)) {
-      return false;  // EIO: the last process has closed the terminal
+      ends = 0;
+    } else if (got == 0) {
+      return false;
     } else if (errno == EAGAIN) {
       return true;
+    } else if (errno != EINTR && ++ends == kEndReads) {
+      return false;  // EIO: the last process has closed the terminal
     }
   }
   return true;
