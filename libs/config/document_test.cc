@@ -82,7 +82,9 @@ TEST_CASE("what surely is a mistake but means something is accepted with a warni
 
 TEST_CASE("a missing field is placed where it belongs") {
   CHECK(Message("type: service\ncommands: [x]\n") ==
-        "t.yml:1:1: port: is required\n  1 | type: service\n    | ^");
+        "t.yml:1:1: port: is required\n  1 | type: service\n    | ^ write `port: 8000`, with the "
+        "port "
+        "that your program listens on");
   CHECK(Message("image: x\n").find("type: is required") != std::string::npos);
   CHECK(Message("type: tasks\n").find("did you mean `task`?") != std::string::npos);
   CHECK(Message("type: volume\n").find("backend: is required") != std::string::npos);

@@ -6,6 +6,9 @@
 #include <cstdint>
 #include <optional>
 
+#include <fmt/format.h>
+
+#include "libs/config/names.h"
 #include "libs/config/shorthand/duration.h"
 #include "libs/config/text.h"
 
@@ -66,7 +69,64 @@ std::optional<std::string> WithUnit(std::string_view token) {
   return std::string(number) + static_cast<char>(prefix - 'a' + 'A') + "B";
 }
 
+// `My_Train` as `my-train`; empty where that is no name either.
+std::string PlainName(std::string_view text) {
+  std::string name = AsciiLower(text);
+  for (char& c : name) {
+    if (c == '_' || c == ' ' || c == '.') c = '-';
+  }
+  return CheckResourceName(name).ok() ? name : "";
+}
+
+// The five fields that cron's macros stand for.
+std::string CronOfMacro(std::string_view macro) {
+  struct Macro {
+    std::string_view word;
+    const char* fields;
+  };
+  constexpr std::array kMacros = {Macro{"@hourly", "0 * * * *"},
+                                  Macro{"@daily", "0 0 * * *"},
+                                  Macro{"@midnight", "0 0 * * *"},
+                                  Macro{"@weekly", "0 0 * * 0"},
+                                  Macro{"@monthly", "0 0 1 * *"},
+                                  Macro{"@yearly", "0 0 1 1 *"},
+                                  Macro{"@annually", "0 0 1 1 *"}};
+  for (const Macro& known : kMacros) {
+    if (known.word == macro) return known.fields;
+  }
+  return "";
+}
+
+// An example of a key that is missing.
+std::string ExampleOf(std::string_view path) {
+  struct Example {
+    std::string_view path;
+    const char* text;
+  };
+  constexpr std::array kExamples = {
+      Example{"commands", "write `commands:` and below it a line `  - COMMAND` for each command"},
+      Example{"port", "write `port: 8000`, with the port that your program listens on"},
+      Example{"scaling",
+              "write `scaling: {metric: rps, target: 10}`, or a single number of replicas"},
+      Example{"nodes",
+              "write `nodes: 0..2` for hosts of a cloud, or `ssh_config:` for your own hosts"},
+      Example{"ssh_config.hosts",
+              "write `hosts:` and below it a line `    - ADDRESS` for each host"}};
+  for (const Example& example : kExamples) {
+    if (example.path == path) return example.text;
+  }
+  return "";
+}
+
 }  // namespace
+
+std::string SuggestForRule(std::string_view path, std::string_view rule, std::string_view value) {
+  if (rule.starts_with("is required")) return ExampleOf(path);
+  std::string mended;
+  if (path == "name" && value.size() <= kMaxBytes) mended = PlainName(value);
+  if (path.starts_with("schedule.cron")) mended = CronOfMacro(value);
+  return mended.empty() ? "" : fmt::format("write `{}`", mended);
+}
 
 std::string SuggestDuration(std::string_view text) {
   if (text.size() > kMaxBytes) return "";

@@ -295,17 +295,22 @@ constexpr std::array kSayings = {
     Saying{"end of map not found",
            "this line does not continue the mapping above it",
            "put the key below the first letter of the keys around it, and `: ` behind it"},
-    Saying{"end of map flow not found", "a `{` is not closed by a `}`", ""},
+    Saying{"end of map flow not found",
+           "a `{` is not closed by a `}`",
+           "put a `}` where the mapping ends, here or above"},
     Saying{"end of sequence not found",
            "this line does not continue the list above it",
            "begin each element with `- `, all of them in the same column"},
-    Saying{"end of sequence flow not found", "a `[` is not closed by a `]`", ""},
+    Saying{"end of sequence flow not found",
+           "a `[` is not closed by a `]`",
+           "put a `]` where the list ends, here or above"},
     Saying{"illegal map value",
            "`: ` cannot stand here",
            "put a text that has `: ` in it in quotes, and check the indentation"},
     Saying{"illegal block entry", "`- ` cannot stand here", "put the list on the next line"},
     Saying{"illegal map key", "a key cannot stand here", "check the indentation"},
-    Saying{"illegal EOF in scalar", "a quote is not closed", ""},
+    Saying{
+        "illegal EOF in scalar", "a quote is not closed", "put the same quote where the text ends"},
     Saying{"illegal tab", "tabs cannot indent", "use spaces"},
     Saying{"illegal flow end", "a `]` or `}` is not opened", ""},
     Saying{"unknown escape character",
@@ -408,7 +413,10 @@ std::optional<Problem> Parse(std::string_view text, const std::string& file, Tre
   }
   const YAML::Mark& last = builder->last_scalar();
   if (last.pos < 0 || !IsOpenQuote(plain, static_cast<size_t>(last.pos))) return std::nullopt;
-  return Problem{.file = file, .mark = ToMark(last), .rule = "a quote is not closed"};
+  return Problem{.file = file,
+                 .mark = ToMark(last),
+                 .rule = "a quote is not closed",
+                 .suggestion = "put the same quote where the text ends"};
 }
 
 }  // namespace

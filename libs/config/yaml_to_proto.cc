@@ -104,7 +104,14 @@ std::string KeysHint(const Message& message, const FieldDescriptor* kind) {
   for (const YamlKey& key : KeysOf(*message.GetDescriptor(), kind)) names.push_back(key.name);
   constexpr size_t kMostNames = 5;
   if (names.empty() || names.size() > kMostNames) return "";
-  return fmt::format("its keys are {}", AlternativesText(names));
+  return names.size() == 1 ? fmt::format("write it below as the key `{}:`", names.front())
+                           : fmt::format("its keys are {}", AlternativesText(names));
+}
+
+// The text of a value as a problem shows it, between backquotes.
+std::string_view Unquoted(std::string_view shown) {
+  const bool is_quoted = shown.size() >= 2 && shown.front() == '`' && shown.back() == '`';
+  return is_quoted ? shown.substr(1, shown.size() - 2) : std::string_view();
 }
 
 // A list that is there but empty differs from one that is left out: a profile must not fill it.
@@ -159,7 +166,9 @@ bool YamlReader::ReadMapping(const Node& node,
     if (!RulesOf(key.field()).required() || HasKey(node, key.name)) continue;
     const std::string key_path = ChildPath(path, key.name);
     const bool has_alias = !key.alias.empty() && HasKey(node, key.alias);
-    if (!has_alias && !IsMeant(key_path)) Refuse(node, key_path, "is required");
+    if (has_alias || IsMeant(key_path)) continue;
+    constexpr const char* kRule = "is required";
+    Refuse(node, key_path, kRule, SuggestForRule(key_path, kRule, ""));
   }
   DropUnused(message);
   return problems_.size() == problems_before;
@@ -388,6 +397,7 @@ Problem YamlReader::ProblemAt(const std::string& path, std::string rule) const {
   const size_t hint = rule.find(kHint);
   std::string suggestion = hint == std::string::npos ? "" : rule.substr(hint + 2);
   rule.resize(std::min(hint, rule.size()));
+  if (suggestion.empty()) suggestion = SuggestForRule(path, rule, Unquoted(place.value));
   return {.file = file_,
           .mark = place.mark,
           .path = path,
