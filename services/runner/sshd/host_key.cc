@@ -20,7 +20,7 @@ absl::Status NoKey() { return base::Invalid("no unencrypted private key in OpenS
 absl::StatusOr<std::string> TakeString(std::string_view* bytes) {
   if (bytes->size() < 4) return NoKey();
   std::uint32_t size = 0;
-  for (int i = 0; i < 4; ++i) size = size << 8 | static_cast<unsigned char>((*bytes)[i]);
+  for (std::size_t i = 0; i < 4; ++i) size = size << 8 | static_cast<unsigned char>((*bytes)[i]);
   if (bytes->size() - 4 < size) return NoKey();
   std::string taken(bytes->substr(4, size));
   bytes->remove_prefix(4 + size);
