@@ -59,6 +59,7 @@ absl::Status CheckParts(std::string_view text, const GitUrl& url) {
   if (url.host.front() == '-' || (!url.user.empty() && url.user.front() == '-')) {
     return Refuse(text, "user and host must not begin with \"-\"");
   }
+  if (url.user.find('/') != std::string::npos) return Refuse(text, "the user must not hold \"/\"");
   const bool is_host = std::all_of(url.host.begin(), url.host.end(), [](char c) {
     return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '-' || c == '_' ||
            c == ':';

@@ -46,6 +46,7 @@ TEST_CASE("what is no address of a repository") {
                                     "https://-oProxyCommand=x/r",
                                     "ssh://-oProxyCommand=x/r",
                                     "-o@h:r",
+                                    "a/b@h:r",
                                     "git@-h:r",
                                     "git@h:-r",
                                     "https://h:0/r",

@@ -14,17 +14,28 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// A directory that goes away with the process.
+class Directory {
+ public:
+  Directory() : name_((fs::temp_directory_path() / "dstack-fuzz-XXXXXX").string()) {
+    FUZZ_CHECK(mkdtemp(name_.data()) != nullptr);
+    FUZZ_CHECK(dstack::base::MakeDirs(name_ + "/in").ok());
+    FUZZ_CHECK(dstack::base::MakeDirs(name_ + "/outside").ok());
+  }
+  Directory(const Directory&) = delete;
+  Directory& operator=(const Directory&) = delete;
+  ~Directory() { dstack::base::RemoveAll(name_).IgnoreError(); }
+
+  const std::string& name() const { return name_; }
+
+ private:
+  std::string name_;
+};
+
 // One for the process: most of an input's time would go into making it.
 const std::string& Root() {
-  static const std::string root = [] {
-    std::string name = (fs::temp_directory_path() / "dstack-fuzz-XXXXXX").string();
-    FUZZ_CHECK(mkdtemp(name.data()) != nullptr);
-    FUZZ_CHECK(dstack::base::MakeDirs(name + "/in").ok());
-    FUZZ_CHECK(dstack::base::MakeDirs(name + "/outside").ok());
-    std::atexit([] { dstack::base::RemoveAll(Root()).IgnoreError(); });
-    return name;
-  }();
-  return root;
+  static const Directory root;
+  return root.name();
 }
 
 void CheckTree(const std::string& destination) {
