@@ -122,6 +122,11 @@ std::string ExampleOf(std::string_view path) {
 
 std::string SuggestForRule(std::string_view path, std::string_view rule, std::string_view value) {
   if (rule.starts_with("is required")) return ExampleOf(path);
+  constexpr std::string_view kExcludes = "cannot be used together with ";
+  if (rule.starts_with(kExcludes)) {
+    const std::string_view key = path.substr(path.rfind('.') + 1);
+    return fmt::format("take out `{}`, or {}", key, rule.substr(kExcludes.size()));
+  }
   std::string mended;
   if (path == "name" && value.size() <= kMaxBytes) mended = PlainName(value);
   if (path.starts_with("schedule.cron")) mended = CronOfMacro(value);

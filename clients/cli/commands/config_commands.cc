@@ -78,7 +78,8 @@ std::string NounOf(const std::string& type) {
 
 void PrintChecked(const Context& context, const CheckedFile& file) {
   for (const config::Problem& warning : file.result.warnings) {
-    context.terminal.PrintWarning(config::FormatProblemWithSource(warning, file.text));
+    context.terminal.PrintWarning("warning: " +
+                                  config::FormatProblemWithSource(warning, file.text));
   }
   if (file.is_valid()) {
     context.terminal.PrintLine(

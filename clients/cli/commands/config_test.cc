@@ -63,6 +63,10 @@ TEST_CASE("config check tells about each file, and fails when one is wrong") {
   CHECK(user.Sees("good.yml is a valid task"));
   CHECK(user.Sees("did you mean `commands`?"));
   CHECK(user.Sees("no.yml"));
+  user.Write("odd.yml", "type: task\ncommands: [x]\nresources: {gpu: {name: []}}\n");
+  CHECK(*user.Run(CheckConfigs, CheckConfigOptions{.files = {"odd.yml"}}) == 0);
+  CHECK(user.screen().starts_with("warning: odd.yml:3:"));
+  CHECK(user.Sees("odd.yml is a valid task"));
   // Without a name, the file that `apply` would take.
   user.Write(".dstack.yml", "type: volume\nbackend: aws\nregion: r\nsize: 1GB\n");
   CHECK(*user.Run(CheckConfigs, CheckConfigOptions{}) == 0);

@@ -68,7 +68,7 @@ absl::StatusOr<DocumentFile> LoadDocument(const Context& context, const std::str
   ASSIGN_OR_RETURN(const config::Document document,
                    config::ParseDocument(text.text, text.shown_path));
   for (const config::Problem& warning : document.warnings) {
-    context.terminal.PrintWarning(config::FormatProblem(warning));
+    context.terminal.PrintWarning("warning: " + config::FormatProblem(warning));
   }
   DocumentFile result{.shown_path = file == "-" ? file : text.shown_path,
                       .directory = text.directory};

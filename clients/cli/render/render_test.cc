@@ -331,6 +331,16 @@ TEST_CASE("lines are broken at blanks") {
   CHECK(Wrap("", 5, " ", "") == " \n");
 }
 
+TEST_CASE("long lines of a message are broken, those of a file are not") {
+  const std::string message =
+      "a.yml:3:1: commands: must be a list\n  3 | commands: python train.py\n";
+  CHECK(WrapMessage(message, 0) == message);
+  CHECK(WrapMessage(message, 80) == message);
+  CHECK(WrapMessage(message, 22) ==
+        "a.yml:3:1: commands:\n    must be a list\n  3 | commands: python train.py\n");
+  CHECK(WrapMessage("", 5).empty());
+}
+
 TEST_CASE("fleets show their instances") {
   api::v1::Fleet fleet;
   fleet.set_name("lab");

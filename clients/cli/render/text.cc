@@ -135,6 +135,22 @@ std::string Wrap(std::string_view text,
   return result + "\n";
 }
 
+std::string WrapMessage(std::string_view text, size_t width) {
+  if (width == 0) return std::string(text);
+  std::string result;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string_view line = text.substr(begin, end - begin);
+    const bool is_kept = line.starts_with(' ') || DisplayWidth(line) <= width;
+    std::string shown = is_kept ? std::string(line) : Wrap(line, width, "", "    ");
+    if (!is_kept) shown.pop_back();
+    result += shown;
+    if (end < text.size()) result += '\n';
+    begin = end + 1;
+  }
+  return result;
+}
+
 base::WallTime ToWallTime(const google::protobuf::Timestamp& timestamp) {
   return base::WallTime(std::chrono::duration_cast<base::WallTime::duration>(
       std::chrono::seconds(timestamp.seconds()) + std::chrono::nanoseconds(timestamp.nanos())));

@@ -34,6 +34,10 @@ std::string Wrap(std::string_view text,
                  std::string_view first,
                  std::string_view rest);
 
+// Breaks the lines of a message that are wider than `width` cells (0: no limit) at blanks. Lines that
+// begin with a blank show something of a file and stay.
+std::string WrapMessage(std::string_view text, size_t width);
+
 base::WallTime ToWallTime(const google::protobuf::Timestamp& timestamp);
 
 // "now", "42 sec ago", "1 min ago", "yesterday", "3 weeks ago". A time in the future is "now".

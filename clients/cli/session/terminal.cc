@@ -76,8 +76,10 @@ absl::Status Terminal::Write(std::string_view bytes, int stop_fd) {
 }
 
 void Terminal::PrintMessage(std::string_view text, Style style) {
-  const std::string clean = NeutraliseLines(text);
-  base::WriteAll(fds_.err, Paint(clean, style, ErrorScreen().has_color) + "\n").IgnoreError();
+  const Screen screen = ErrorScreen();
+  const std::string clean =
+      WrapMessage(NeutraliseLines(text), static_cast<std::size_t>(screen.width));
+  base::WriteAll(fds_.err, Paint(clean, style, screen.has_color) + "\n").IgnoreError();
 }
 
 void Terminal::PrintError(std::string_view text) { PrintMessage(text, Style::kError); }
