@@ -277,6 +277,7 @@ Findings ReadText(std::string_view text, const std::string& file_name, Read read
   if (!loaded) return findings;
   YamlReader reader(file_name);
   read(*loaded->root, &reader);
+  reader.HideLinesWithSecrets();
   findings.problems = Sorted(reader.problems());
   findings.warnings = std::move(loaded->warnings);
   findings.warnings.insert(

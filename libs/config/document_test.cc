@@ -97,13 +97,24 @@ TEST_CASE("no error shows a secret") {
         "type: task\nimage: x\nenv: {A: [hunter2]}\n",
         "type: task\nimage: x\nregistry_auth: {username: u, password: [hunter2]}\n",
         "type: task\nimage: x\nenv: [\"A=hunter2\\nhunter2\"]\n",
-        "type: task\nimage: x\nenv: [A=hunter2, A=hunter2]\n"}) {
+        "type: task\nimage: x\nenv: [A=hunter2, A=hunter2]\n",
+        "type: task\nimage: x\nregistry_auth: {password: hunter2}\n"}) {
     INFO(text);
     CHECK(Message(text).find("hunter2") == std::string::npos);
   }
   const absl::StatusOr<v1::ClientConfig> config =
       ParseClientConfig("projects: [{name: p, url: u, token: [hunter2]}]", "config.yml");
   CHECK(config.status().message().find("hunter2") == absl::string_view::npos);
+  // What is wrong stands beside the secret, in one line.
+  for (const std::string backend :
+       {"{type: aws, creds: {type: access_key, secret_key: hunter2}}",
+        "{type: runpod, creds: {type: access_key, api_key: hunter2}}",
+        "{type: gcp, project_id: p, creds: {type: service_account, pass_phrase: hunter2}}"}) {
+    const absl::StatusOr<v1::ServerConfig> server =
+        ParseServerConfig("projects: [{name: p, backends: [" + backend + "]}]", "config.yml");
+    REQUIRE_FALSE(server.ok());
+    CHECK(server.status().message().find("hunter2") == absl::string_view::npos);
+  }
 }
 
 TEST_CASE("keys of another kind of run are unknown") {

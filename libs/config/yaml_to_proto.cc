@@ -421,7 +421,16 @@ Problem YamlReader::MakeProblem(const Node& node, const std::string& path, std::
 void YamlReader::Remember(const Node& node, const std::string& path, bool is_number) {
   const Problem shown = MakeProblem(node, path, "");
   places_[path] = {.mark = shown.mark, .value = shown.value, .is_secret = shown.is_secret};
+  if (shown.is_secret) secret_lines_.insert(shown.mark.line);
   if (!shown.is_secret) WarnOfBase60(node, path, is_number);
+}
+
+void YamlReader::HideLinesWithSecrets() {
+  for (std::vector<Problem>* list : {&problems_, &warnings_}) {
+    for (Problem& problem : *list) {
+      problem.is_secret = problem.is_secret || secret_lines_.count(problem.mark.line) > 0;
+    }
+  }
 }
 
 Place YamlReader::PlaceOf(std::string path) const {

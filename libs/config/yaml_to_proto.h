@@ -59,6 +59,9 @@ class YamlReader {
   // The same for what is only doubtful.
   void WarnAt(const std::string& path, std::string rule);
 
+  // When all is read: problems beside a secret in one line show no source either.
+  void HideLinesWithSecrets();
+
   // The place of `path`, or of the nearest thing around it.
   Place PlaceOf(std::string path) const;
 
@@ -112,6 +115,7 @@ class YamlReader {
   std::vector<Problem> warnings_;
   std::map<std::string, Place> places_;
   std::set<std::string> meant_;
+  std::set<int> secret_lines_;
   int secret_depth_ = 0;
 };
 
