@@ -216,7 +216,7 @@ TEST_CASE("a disk without space is a full spool, and what is given up leaves a m
 TEST_CASE("times never decrease") {
   testing::TempDir temp;
   auto writer = OpenWriter({.dir = temp.Path("s")});
-  for (const std::uint64_t time : {5, 9, 3, 10}) REQUIRE(writer->Append("x", time).ok());
+  for (const std::uint64_t time : {5U, 9U, 3U, 10U}) REQUIRE(writer->Append("x", time).ok());
   const auto records = ReadAll(temp.Path("s"));
   CHECK(records[2].time_unix_nano == 9);
   CHECK(records[3].time_unix_nano == 10);
