@@ -52,7 +52,7 @@ run_tests() {
   local reports=("$report")
   if [ -z "$1" ]; then
     rm -f "$fuzz_report"
-    bash "$ROOT/tests/fuzz/run.sh" 60 || true
+    bash "$ROOT/tests/fuzz/run.sh" 60 1 || true
     reports+=("$fuzz_report")
   fi
   python3 "$ROOT/tests/tools/summary.py" "${reports[@]}"

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Builds the fuzzers (preset fuzz, needs clang) and runs each for its share of a time.
 #
-#   tests/fuzz/run.sh [SECONDS]      all fuzzers together; default: 60
+#   tests/fuzz/run.sh [SECONDS [SEED]]      all fuzzers together; default: 60, another way each time
 #
+# With a SEED each run goes the same way, as far as its time reaches: a change is judged by what it
+# changed, not by luck. New ways are gone by night.
 # A fuzzer that finds something fails: the input lies in build/fuzz/found/. Put it into
 # tests/fuzz/corpus/<fuzzer>/ once it is mended. The grown corpus stays in build/fuzz/corpus/.
 # build/fuzz/junit.xml has one test case per fuzzer, for tests/tools/summary.py.
@@ -11,6 +13,8 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 BUILD=$ROOT/build/fuzz
 TOTAL_SECONDS=${1:-60}
+# 0: libFuzzer takes the time.
+SEED=${2:-0}
 
 # shellcheck source=services/setup/common.sh
 source "$ROOT/services/setup/common.sh"
@@ -26,12 +30,14 @@ build() {
 
 # run_fuzzer NAME SECONDS: its output goes to a log of its own.
 run_fuzzer() {
-  local name=$1 dictionary=$ROOT/tests/fuzz/$1.dict arguments=()
+  local name=$1 dictionary=$ROOT/tests/fuzz/$1.dict grown=$BUILD/corpus/$1 arguments=()
+  # What earlier runs found would lead another way.
+  [ "$SEED" = 0 ] || { grown=$BUILD/seeded/$name && rm -rf "$grown"; }
   [ ! -e "$dictionary" ] || arguments+=("-dict=$dictionary")
-  mkdir -p "$BUILD/corpus/$name" "$BUILD/found" "$ROOT/tests/fuzz/corpus/$name"
-  "$BUILD/fuzz-bin/$name" "-max_total_time=$2" -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=64 \
+  mkdir -p "$grown" "$BUILD/found" "$ROOT/tests/fuzz/corpus/$name"
+  "$BUILD/fuzz-bin/$name" "-seed=$SEED" "-max_total_time=$2" -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=64 \
     -max_len=1048576 "-artifact_prefix=$BUILD/found/$name-" "${arguments[@]}" \
-    "$BUILD/corpus/$name" "$ROOT/tests/fuzz/corpus/$name" >"$BUILD/$name.log" 2>&1
+    "$grown" "$ROOT/tests/fuzz/corpus/$name" >"$BUILD/$name.log" 2>&1
 }
 
 # report NAME STATUS: one line for people, one element for the report.

@@ -15,6 +15,8 @@ namespace dstack::runner {
 namespace {
 
 constexpr double kMiB = 1024.0 * 1024.0;
+// More than any device has, and less than overflows in bytes.
+constexpr double kLargest = 1e12;
 constexpr double kPercent = 100.0;
 
 using Row = std::vector<std::string>;
@@ -38,7 +40,7 @@ absl::StatusOr<double> Number(const Row& row, std::size_t column, std::string_vi
   const std::string_view unit = base::ToStd(absl::StripAsciiWhitespace(
       absl::string_view(text).substr(static_cast<std::size_t>(end - text.data()))));
   const bool is_unit = unit.empty() || unit == "%" || unit == "MiB" || unit == "MB";
-  if (error != std::errc() || !is_unit || !std::isfinite(value) || value < 0) {
+  if (error != std::errc() || !is_unit || !std::isfinite(value) || value < 0 || value > kLargest) {
     return base::Invalid(fmt::format("{} is {:?}, not a number", name, text));
   }
   return value;
