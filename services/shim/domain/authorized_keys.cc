@@ -34,7 +34,7 @@ bool IsKeyType(std::string_view word) {
 bool NamesType(const std::string& bytes, std::string_view type) {
   if (bytes.size() < 4 + type.size()) return false;
   std::size_t length = 0;
-  for (int i = 0; i < 4; ++i) length = length << 8U | static_cast<unsigned char>(bytes[i]);
+  for (std::size_t i = 0; i < 4; ++i) length = length << 8U | static_cast<unsigned char>(bytes[i]);
   return length == type.size() && std::string_view(bytes).substr(4, length) == type;
 }
 

@@ -73,7 +73,7 @@ TEST_CASE("a processor's own devices are preferred over a mix of both processors
 
 TEST_CASE("makers and models are mixed only where there is no other way") {
   std::vector<common::v1::Gpu> gpus = MakeGpus(4);
-  for (const int i : {1, 3}) gpus[i].set_vendor(common::v1::GPU_VENDOR_AMD);
+  for (const std::size_t i : {1U, 3U}) gpus[i].set_vendor(common::v1::GPU_VENDOR_AMD);
   const std::vector<v1::GpuLink> links = {Link(0, 1, v1::GPU_LINK_KIND_PCI_SWITCH)};
   CHECK(PickDevices(gpus, links, 2) == Picks{0, 2});
   gpus.pop_back();
