@@ -3,7 +3,8 @@
 #
 #   dstack_add_library(name SRCS ... DEPS [PUBLIC|PRIVATE|INTERFACE] ...)   static, alias dstack::name;
 #                                                            without SRCS it is header only
-#   dstack_add_executable(name SRCS ... DEPS ... [STATIC])   goes to <build>/bin
+#   dstack_add_executable(name SRCS ... DEPS ... [STATIC])   goes to <build>/bin; with a sanitizer
+#                                                            nothing is static: its runtime cannot be
 #   dstack_add_test(name LABEL unit|contract|component|e2e|fault SRCS ... DEPS ...
 #                   [RESOURCE_LOCK lock] [TIMEOUT seconds] [NEEDS target...])
 #     One CTest test per TEST_CASE; a name that begins with a row id ("S15 ...") adds the label
@@ -48,7 +49,7 @@ function(dstack_add_executable name)
   target_link_libraries(${name} PRIVATE dstack_warnings dstack_sanitizers)
   list(REMOVE_ITEM arg_DEPS PUBLIC PRIVATE INTERFACE)
   target_link_libraries(${name} PRIVATE ${arg_DEPS})
-  if(arg_STATIC)
+  if(arg_STATIC AND NOT DSTACK_SANITIZE)
     target_link_options(${name} PRIVATE -static)
   endif()
 endfunction()
