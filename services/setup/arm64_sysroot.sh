@@ -10,7 +10,7 @@ set -euo pipefail
 readonly PACKAGES=(
   libc6-dev libabsl-dev libarchive-dev libc-ares-dev libgrpc++-dev libgrpc-dev libprotobuf-dev libprotoc-dev libre2-dev libssl-dev zlib1g-dev
   libspdlog-dev libfmt-dev libcli11-dev nlohmann-json3-dev catch2 prometheus-cpp-dev libyaml-cpp-dev libpq-dev libpqxx-dev libzstd-dev
-  libboost1.81-dev libcurl4-openssl-dev libedit-dev libacl1-dev liblzma-dev libbz2-dev liblz4-dev libxml2-dev nettle-dev
+  libboost1.81-dev libacl1-dev liblzma-dev libbz2-dev liblz4-dev libxml2-dev nettle-dev
 )
 
 [[ $# -eq 1 ]] || { echo "usage: arm64_sysroot.sh DIRECTORY" >&2; exit 2; }

@@ -47,6 +47,8 @@ TEST_CASE("output of nvidia-smi") {
   CHECK_FALSE(ParseNvidiaSmi("No devices were found\n").ok());
   CHECK_FALSE(ParseNvidiaSmi("-1, 0\n").ok());
   CHECK_FALSE(ParseNvidiaSmi("nan, 0\n").ok());
+  // More bytes than 64 bits count.
+  CHECK_FALSE(ParseNvidiaSmi("822222222222222222222222222222222222222222222222, 3\n").ok());
 }
 
 TEST_CASE("output of hl-smi, with and without the sign") {
