@@ -69,13 +69,14 @@ std::vector<std::string> Names(const std::string& path) {
   return names;
 }
 
-absl::Status MoveInto(const std::string& from, const std::string& directory) {
+// Returns the new path.
+absl::StatusOr<std::string> MoveInto(const std::string& from, const std::string& directory) {
   RETURN_IF_ERROR(base::MakeDirs(directory, kDirMode));
-  const std::string to = fmt::format("{}/{}", directory, base::NewUuid());
+  std::string to = fmt::format("{}/{}", directory, base::NewUuid());
   if (::rename(from.c_str(), to.c_str()) != 0) {
     return base::ErrnoError(errno, fmt::format("rename {} to {}", from, to));
   }
-  return absl::OkStatus();
+  return to;
 }
 
 }  // namespace
@@ -123,7 +124,7 @@ std::optional<record::TaskRecord> FileTaskJournal::LoadTask(const std::string& t
 void FileTaskJournal::SetAside(const std::string& task_id) {
   const bool is_damaged = base::Exists(RecordPath(home_, task_id));
   const std::string target = is_damaged ? home_.Damaged() : home_.Trash();
-  const absl::Status status = MoveInto(home_.TaskDir(task_id), target);
+  const absl::Status status = MoveInto(home_.TaskDir(task_id), target).status();
   if (is_damaged || !status.ok()) {
     telemetry::Error("a task's directory was set aside",
                      {{"task_id", task_id}, {"directory", target}, {"status", status}});
@@ -135,8 +136,9 @@ absl::Status FileTaskJournal::Remove(const std::string& task_id) {
   ::unlink(home_.ShortRunnerDir(task_id).c_str());
   if (!base::Exists(path)) return absl::OkStatus();
   // Moved first: a removal that is cut off must not leave a directory that looks like a task.
-  RETURN_IF_ERROR(MoveInto(path, home_.Trash()));
-  if (const absl::Status status = base::RemoveAll(home_.Trash()); !status.ok()) {
+  ASSIGN_OR_RETURN(const std::string removed, MoveInto(path, home_.Trash()));
+  // This one alone: other tasks are removed at the same time.
+  if (const absl::Status status = base::RemoveAll(removed); !status.ok()) {
     telemetry::Warn("a removed task leaves files behind",
                     {{"task_id", task_id}, {"status", status}});
   }

@@ -1,12 +1,17 @@
 // What every task journal promises: the fake and the files.
+#include <atomic>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include <catch2/catch.hpp>
 #include <sys/mount.h>
 
 #include "libs/base/file.h"
+#include "libs/base/uuid.h"
 #include "libs/testing/await.h"
 #include "libs/testing/log_capture.h"
 #include "libs/testing/temp_dir.h"
@@ -186,6 +191,34 @@ TEST_CASE("a record under another task's name is not taken") {
   REQUIRE(base::WriteFileAtomic(home.TaskDir(kSecond) + "/task.pb", text, 0600).ok());
   const testing::LogCapture log;
   CHECK(journal.LoadAll()->size() == 1);
+}
+
+TEST_CASE("tasks that are removed at the same time leave nothing, and no alarm") {
+  const testing::TempDir dir;
+  const ShimHome home(dir.path());
+  FileTaskJournal journal(home);
+  std::vector<std::string> ids;
+  for (int i = 0; i < 100; ++i) {
+    ids.push_back(base::NewUuid());
+    REQUIRE(journal.Save(MakeRecord(ids.back(), v1::TASK_STATE_TERMINATED)).ok());
+  }
+  const testing::LogCapture log;
+  std::atomic<std::size_t> next = 0;
+  std::atomic<int> failures = 0;
+  {
+    std::vector<std::jthread> threads(4);
+    for (std::jthread& thread : threads) {
+      thread = std::jthread([&] {
+        for (std::size_t i = next++; i < ids.size(); i = next++) {
+          if (!journal.Remove(ids[i]).ok()) ++failures;
+        }
+      });
+    }
+  }
+  CHECK(failures == 0);
+  CHECK_FALSE(log.Contains("leaves files behind"));
+  CHECK(std::filesystem::is_empty(home.Trash()));
+  CHECK(std::filesystem::is_empty(home.Tasks()));
 }
 
 TEST_CASE("a submit that was never answered leaves nothing") {
