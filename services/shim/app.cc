@@ -24,6 +24,7 @@
 
 #include "grpc/health/v1/health.pb.h"
 
+#include "libs/base/clock.h"
 #include "libs/base/file.h"
 #include "libs/base/macros.h"
 #include "libs/base/random.h"
@@ -65,6 +66,9 @@ constexpr std::chrono::minutes kTidyInterval{10};
 constexpr std::chrono::seconds kRestoreWait{60};
 constexpr std::chrono::milliseconds kRestorePause{500};
 constexpr int kMaxMessageBytes = 4 << 20;
+// A child becomes another program within milliseconds, on a loaded host within a second.
+constexpr std::chrono::seconds kLockPatience{3};
+constexpr std::chrono::milliseconds kLockPoll{10};
 
 struct Owner {
   uid_t uid = 0;
@@ -84,13 +88,19 @@ absl::StatusOr<Owner> TakeHome(const ShimHome& home) {
   return Owner{info.st_uid, info.st_gid};
 }
 
-// Held for life; the kernel gives it back when the process dies.
+// Held for life; the kernel gives it back when the process dies. When that was killed while it made a
+// child, the child has the lock too, until it has become another program: that is waited for, with a
+// poll, because waiting for a lock has no time limit.
 absl::StatusOr<base::UniqueFd> LockHome(const ShimHome& home) {
   base::UniqueFd fd(::open(home.Lock().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!fd) return base::ErrnoError(errno, home.Lock());
-  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+  const auto deadline = base::DeadlineIn(kLockPatience);
+  while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return base::ErrnoError(errno, home.Lock());
-    return absl::AlreadyExistsError(fmt::format("another shim runs on the home {}", home.root()));
+    if (std::chrono::steady_clock::now() >= deadline) {
+      return absl::AlreadyExistsError(fmt::format("another shim runs on the home {}", home.root()));
+    }
+    std::this_thread::sleep_for(kLockPoll);
   }
   return fd;
 }

@@ -1,10 +1,15 @@
 // Tasks as processes: no engine is needed.
 #include <chrono>
+#include <filesystem>
 #include <optional>
 #include <string>
 
 #include <catch2/catch.hpp>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <grpcpp/grpcpp.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "libs/base/file.h"
@@ -311,6 +316,33 @@ TEST_CASE("a second shim on one home is refused") {
   REQUIRE(result.ok());
   CHECK(result->exit.code == 69);
   CHECK(result->stderr_text.find("another shim") != std::string::npos);
+}
+
+bool HasOpen(pid_t pid, const std::string& path) {
+  std::error_code error;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(fmt::format("/proc/{}/fd", pid), error)) {
+    if (std::filesystem::read_symlink(entry.path(), error) == path) return true;
+  }
+  return false;
+}
+
+TEST_CASE("the lock of a shim that was killed may be held a moment longer by a child of it") {
+  Fixture fixture;
+  fixture.Start();
+  fixture.client.reset();
+  fixture.shim.Stop();
+  const std::string path = fixture.shim.home() + "/lock";
+  base::UniqueFd child(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  REQUIRE(::flock(child.get(), LOCK_EX | LOCK_NB) == 0);
+  auto next = process::Subprocess::Start(fixture.shim.Command());
+  REQUIRE(next.ok());
+  testing::Await(20s, [&] { return HasOpen(next->pid(), path); });
+  child.reset();
+  const auto channel =
+      grpc::CreateChannel(fixture.shim.Target(), grpc::InsecureChannelCredentials());
+  CHECK(channel->WaitForConnected(std::chrono::system_clock::now() + 20s));
+  CHECK_FALSE(next->Poll());
 }
 
 TEST_CASE("the supervising parent starts the shim again and stops it") {
