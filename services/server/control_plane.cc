@@ -14,6 +14,7 @@
 #include "libs/rpc/server.h"
 #include "libs/ssh/keys.h"
 #include "libs/telemetry/log.h"
+#include "services/server/agents/job_keys.h"
 #include "services/server/api/file_service.h"
 #include "services/server/api/fleet_service.h"
 #include "services/server/api/instance_service.h"
@@ -25,6 +26,7 @@
 #include "services/server/api/token_authenticator.h"
 #include "services/server/api/user_service.h"
 #include "services/server/api/watch_hub.h"
+#include "services/server/host_side.h"
 #include "services/server/logs/log_hub.h"
 #include "services/server/reconcile/run_reconciler.h"
 #include "services/server/reconcile/scheduler.h"
@@ -49,6 +51,13 @@ absl::StatusOr<SshKeyPair> MakeKey(const std::string& comment) {
   return SshKeyPair{std::move(pair.public_key), std::move(pair.private_key)};
 }
 
+HostKeyOf HostKeys(const base::Secret& master_key) {
+  return [key = RunnerTokenKey(master_key)](const JobId& job) {
+    const auto pair = JobHostKey(key, job);
+    return pair.ok() ? pair->public_key : std::string();
+  };
+}
+
 absl::Status ShuttingDown() {
   return base::WithRetryAfter(
       base::Error(
@@ -63,6 +72,7 @@ struct Api {
       telemetry::Metrics& metrics,
       const base::Clock& clock,
       base::IdSource& ids,
+      HostKeyOf host_key_of,
       const ServerService::Facts& facts)
       : authenticator(stores.identities, clock),
         gate(authenticator, metrics),
@@ -79,7 +89,13 @@ struct Api {
         pool("streams", kStreamThreads),
         log_hub(notifications),
         watch_hub(stores.runs, notifications, pool),
-        runs({gate, open_streams, pool}, access, run_use_cases, stores.runs, watch_hub, clock),
+        runs({gate, open_streams, pool},
+             access,
+             run_use_cases,
+             stores.runs,
+             watch_hub,
+             clock,
+             std::move(host_key_of)),
         logs({gate, open_streams, pool},
              {log_hub, stores.logs, stores.jobs, pool},
              access,
@@ -168,6 +184,7 @@ absl::Status ControlPlane::Parts::Start() {
                               metrics,
                               clock,
                               ids,
+                              HostKeys(settings.master_key),
                               ServerService::Facts{.server_id = server_id,
                                                    .replica_id = settings.replica_id,
                                                    .max_file_bytes = FileService::kMaxFileBytes,

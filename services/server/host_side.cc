@@ -27,6 +27,10 @@ base::Secret DeriveKey(const base::Secret& master_key, const std::string& purpos
   return base::Secret(std::string(reinterpret_cast<const char*>(digest.data()), length));
 }
 
+base::Secret RunnerTokenKey(const base::Secret& master_key) {
+  return DeriveKey(master_key, "runner tokens");
+}
+
 namespace {
 
 // Name of an installation's directory on its hosts: 12 digits of the id tell installations apart, and paths of
@@ -57,7 +61,7 @@ absl::StatusOr<std::unique_ptr<HostSide>> HostSide::Start(ControlPlane& plane,
   options.agents.replica_id = settings.replica_id;
   options.agents.host_lost_after = settings.host_lost_after;
   options.agents.local_host = settings.local_host;
-  options.token_key = DeriveKey(settings.master_key, "runner tokens");
+  options.token_key = RunnerTokenKey(settings.master_key);
   Stores& stores = plane.stores();
   parts->claimer = std::make_unique<HostClaimer>(
       HostClaimer::Dependencies{.instances = stores.instances,

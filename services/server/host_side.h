@@ -17,6 +17,9 @@ namespace dstack::server {
 // about keys of other purposes.
 base::Secret DeriveKey(const base::Secret& master_key, const std::string& purpose);
 
+// From which tokens and host keys of jobs are derived.
+base::Secret RunnerTokenKey(const base::Secret& master_key);
+
 // The server's connections to hosts: ssh, installation, drivers of the hosts that this replica
 // owns.
 class HostSide {

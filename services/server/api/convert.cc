@@ -32,7 +32,7 @@ double CostOf(const Job& job, TimePoint now) {
   return std::max(hours.count(), 0.0) * job.offer->price_dollars_per_hour();
 }
 
-api::v1::JobSubmission ToSubmission(const Job& job) {
+api::v1::JobSubmission ToSubmission(const Job& job, const HostKeyOf& host_key_of) {
   api::v1::JobSubmission result;
   result.set_id(job.id.str());
   result.set_submission_num(job.submission_num);
@@ -50,6 +50,7 @@ api::v1::JobSubmission ToSubmission(const Job& job) {
   if (job.pull_progress) *result.mutable_image_pull_progress() = *job.pull_progress;
   result.set_is_unreachable(job.unreachable_since.has_value() && !IsFinal(job.status));
   result.set_ssh_port(job.ssh_port);
+  if (!IsFinal(job.status)) result.set_ssh_host_key(host_key_of(job.id));
   return result;
 }
 
@@ -85,7 +86,7 @@ bool IsWaiting(RunStatus status) {
   return status == api::v1::RUN_STATUS_PENDING || status == api::v1::RUN_STATUS_SUBMITTED;
 }
 
-void AddJobs(const std::vector<Job>& jobs, api::v1::Run& run) {
+void AddJobs(const std::vector<Job>& jobs, const HostKeyOf& host_key_of, api::v1::Run& run) {
   std::map<std::pair<std::uint32_t, std::uint32_t>, api::v1::Job*> by_position;
   for (const Job& job : jobs) {
     api::v1::Job*& slot = by_position[{job.replica_num, job.job_num}];
@@ -95,7 +96,7 @@ void AddJobs(const std::vector<Job>& jobs, api::v1::Run& run) {
       slot->set_job_num(job.job_num);
       slot->set_replica_num(job.replica_num);
     }
-    *slot->add_submissions() = ToSubmission(job);
+    *slot->add_submissions() = ToSubmission(job, host_key_of);
   }
 }
 
@@ -153,7 +154,7 @@ TimePoint FromProto(const google::protobuf::Timestamp& time) {
       std::chrono::seconds(seconds) + std::chrono::nanoseconds(nanos)));
 }
 
-api::v1::Run ToProto(const RunAndJobs& source, TimePoint now) {
+api::v1::Run ToProto(const RunAndJobs& source, const RunView& view) {
   const Run& run = source.run;
   const Newest newest = Summarize(source.jobs);
   api::v1::Run result;
@@ -168,13 +169,13 @@ api::v1::Run ToProto(const RunAndJobs& source, TimePoint now) {
       run, newest.message, newest.all_pulling, IsWaiting(run.status) && newest.any_again));
   result.set_termination_reason(run.termination_reason);
   result.set_error(ErrorText(run).empty() ? newest.error : ErrorText(run));
-  AddJobs(source.jobs, result);
+  AddJobs(source.jobs, view.host_key_of, result);
   *result.mutable_submitted_at() = ToProto(run.submitted_at);
   if (run.finished_at) *result.mutable_finished_at() = ToProto(*run.finished_at);
   result.set_fleet_name(run.fleet_name);
   result.set_version(run.version);
   double cost = 0;
-  for (const Job& job : source.jobs) cost += CostOf(job, now);
+  for (const Job& job : source.jobs) cost += CostOf(job, view.now);
   result.set_cost_dollars(cost);
   result.set_priority(run.priority);
   return result;
@@ -183,14 +184,14 @@ api::v1::Run ToProto(const RunAndJobs& source, TimePoint now) {
 api::v1::RunPlan ToProto(const RunProposal& proposal,
                          const Project& project,
                          const std::string& user_name,
-                         TimePoint now) {
+                         const RunView& view) {
   api::v1::RunPlan result;
   result.set_project_name(project.name);
   result.set_user_name(user_name);
   *result.mutable_effective_run_spec() = proposal.effective_spec;
   HideSecrets(*result.mutable_effective_run_spec());
   for (const auto& job : proposal.jobs) *result.add_job_plans() = ToProto(job);
-  if (proposal.current_run) *result.mutable_current_run() = ToProto(*proposal.current_run, now);
+  if (proposal.current_run) *result.mutable_current_run() = ToProto(*proposal.current_run, view);
   result.set_action(proposal.action);
   AddChanges(proposal.changes, result);
   result.set_has_no_fleets(proposal.has_no_fleets);

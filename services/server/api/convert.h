@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "dstack/api/v1/fleet.pb.h"
@@ -25,11 +26,20 @@ namespace dstack::server {
 google::protobuf::Timestamp ToProto(TimePoint time);
 TimePoint FromProto(const google::protobuf::Timestamp& time);
 
-api::v1::Run ToProto(const RunAndJobs& run, TimePoint now);
+// Public host key of a job's sshd; empty when it is not known.
+using HostKeyOf = std::function<std::string(const JobId&)>;
+
+// What a run's message shows besides the run. The function outlives the view.
+struct RunView {
+  TimePoint now;
+  const HostKeyOf& host_key_of;
+};
+
+api::v1::Run ToProto(const RunAndJobs& run, const RunView& view);
 api::v1::RunPlan ToProto(const RunProposal& proposal,
                          const Project& project,
                          const std::string& user_name,
-                         TimePoint now);
+                         const RunView& view);
 api::v1::Instance ToProto(const Instance& instance);
 api::v1::Fleet ToProto(const Fleet& fleet);
 api::v1::FleetPlan ToProto(const FleetProposal& proposal,

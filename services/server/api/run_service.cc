@@ -51,13 +51,15 @@ RunService::RunService(const WatchCall::Services& streams,
                        RunUseCases& use_cases,
                        RunStore& runs,
                        WatchHub& watch_hub,
-                       const base::Clock& clock)
+                       const base::Clock& clock,
+                       HostKeyOf host_key_of)
     : streams_(streams),
       access_(access),
       use_cases_(use_cases),
       runs_(runs),
       watch_hub_(watch_hub),
-      clock_(clock) {}
+      clock_(clock),
+      host_key_of_(std::move(host_key_of)) {}
 
 grpc::Status RunService::PlanRun(grpc::ServerContext* context,
                                  const api::v1::PlanRunRequest* request,
@@ -71,8 +73,7 @@ grpc::Status RunService::PlanRun(grpc::ServerContext* context,
         options.extent = ExtentOf(request->offer_extent());
         ASSIGN_OR_RETURN(const RunProposal proposal,
                          use_cases_.Plan(caller, project, request->run_spec(), options));
-        *response->mutable_plan() =
-            ToProto(proposal, project, caller.identity.user_name, clock_.Now());
+        *response->mutable_plan() = ToProto(proposal, project, caller.identity.user_name, View());
         return absl::OkStatus();
       });
 }
@@ -92,7 +93,7 @@ grpc::Status RunService::ApplyRun(grpc::ServerContext* context,
         application.current_run_version = request->current_run_version();
         application.is_forced = request->is_forced();
         ASSIGN_OR_RETURN(const RunAndJobs run, use_cases_.Apply(caller, project, application));
-        *response->mutable_run() = ToProto(run, clock_.Now());
+        *response->mutable_run() = ToProto(run, View());
         return absl::OkStatus();
       });
 }
@@ -106,7 +107,7 @@ grpc::Status RunService::GetRun(grpc::ServerContext* context,
                          access_.FindProject(caller, request->project_name()));
         ASSIGN_OR_RETURN(const RunKey key, KeyOf(*request));
         ASSIGN_OR_RETURN(const RunAndJobs run, runs_.Load(project.id, key));
-        *response->mutable_run() = ToProto(run, clock_.Now());
+        *response->mutable_run() = ToProto(run, View());
         return absl::OkStatus();
       });
 }
@@ -125,8 +126,8 @@ grpc::Status RunService::ListRuns(grpc::ServerContext* context,
         filter.page_size = PageSize(request->page_size(), kRunsPageSize, kRunsPageSize);
         filter.page_token = request->page_token();
         ASSIGN_OR_RETURN(const RunPage page, runs_.List(filter));
-        const TimePoint now = clock_.Now();
-        for (const RunAndJobs& run : page.runs) *response->add_runs() = ToProto(run, now);
+        const RunView view = View();
+        for (const RunAndJobs& run : page.runs) *response->add_runs() = ToProto(run, view);
         response->set_next_page_token(page.next_page_token);
         return absl::OkStatus();
       });
@@ -145,8 +146,8 @@ grpc::Status RunService::StopRuns(grpc::ServerContext* context,
         ASSIGN_OR_RETURN(
             const auto runs,
             use_cases_.Stop(project, ToVector(request->run_names()), request->is_abort()));
-        const TimePoint now = clock_.Now();
-        for (const RunAndJobs& run : runs) *response->add_runs() = ToProto(run, now);
+        const RunView view = View();
+        for (const RunAndJobs& run : runs) *response->add_runs() = ToProto(run, view);
         return absl::OkStatus();
       });
 }
@@ -180,7 +181,7 @@ absl::Status RunService::StartWatch(const std::shared_ptr<WatchCall>& call,
                    access_.FindProject(call->caller(), request.project_name()));
   ASSIGN_OR_RETURN(const RunKey key, KeyOf(request));
   ASSIGN_OR_RETURN(const RunAndJobs run, runs_.Load(project.id, key));
-  RunWatch::Start(call, watch_hub_, clock_, run.run.id, request.after_version());
+  RunWatch::Start(call, watch_hub_, clock_, host_key_of_, run.run.id, request.after_version());
   return absl::OkStatus();
 }
 

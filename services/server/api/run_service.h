@@ -4,6 +4,7 @@
 
 #include "libs/base/clock.h"
 #include "libs/rpc/gate.h"
+#include "services/server/api/convert.h"
 #include "services/server/api/run_watch.h"
 #include "services/server/ports/run_store.h"
 #include "services/server/usecases/access.h"
@@ -21,7 +22,8 @@ class RunService final
              RunUseCases& use_cases,
              RunStore& runs,
              WatchHub& watch_hub,
-             const base::Clock& clock);
+             const base::Clock& clock,
+             HostKeyOf host_key_of);
 
   grpc::Status PlanRun(grpc::ServerContext* context,
                        const api::v1::PlanRunRequest* request,
@@ -45,6 +47,7 @@ class RunService final
       grpc::CallbackServerContext* context, const api::v1::WatchRunRequest* request) override;
 
  private:
+  RunView View() const { return {clock_.Now(), host_key_of_}; }
   absl::Status StartWatch(const std::shared_ptr<WatchCall>& call,
                           const api::v1::WatchRunRequest& request);
 
@@ -54,6 +57,7 @@ class RunService final
   RunStore& runs_;
   WatchHub& watch_hub_;
   const base::Clock& clock_;
+  const HostKeyOf host_key_of_;
 };
 
 }  // namespace dstack::server

@@ -3,16 +3,16 @@
 #include <utility>
 
 #include "libs/base/status.h"
-#include "services/server/api/convert.h"
 
 namespace dstack::server {
 
 void RunWatch::Start(const std::shared_ptr<WatchCall>& call,
                      WatchHub& hub,
                      const base::Clock& clock,
+                     const HostKeyOf& host_key_of,
                      const RunId& run,
                      std::uint64_t after_version) {
-  auto self = std::shared_ptr<RunWatch>(new RunWatch(call, clock, after_version));
+  auto self = std::shared_ptr<RunWatch>(new RunWatch(call, clock, host_key_of, after_version));
   // The writer keeps the watch alive, and lets go when the call is over.
   call->writer().OnWritable([self] { self->SendNewest(); });
   call->OnOver([self] { self->Stop(); });
@@ -59,7 +59,7 @@ void RunWatch::SendNewest() {
     }
     if (snapshot) {
       api::v1::WatchRunResponse response;
-      *response.mutable_run() = ToProto(*snapshot, clock_.Now());
+      *response.mutable_run() = ToProto(*snapshot, {clock_.Now(), host_key_of_});
       call->writer().Offer(std::move(response));
     }
     if (!is_final) return;

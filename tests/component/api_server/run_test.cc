@@ -242,5 +242,19 @@ TEST_CASE("a run is found by id, never by somebody else's") {
         "RUN_NOT_FOUND");
 }
 
+TEST_CASE("the host key of a job's sshd is known from its submission to its end") {
+  ApiFixture api;
+  const auto key_of = [](const api::v1::Run& run) {
+    return run.jobs(0).submissions(0).ssh_host_key();
+  };
+  const std::string key = key_of(api.MustApply(ApiFixture::Task("keyed")));
+  CHECK_THAT(key, Catch::StartsWith("ssh-ed25519 "));
+  CHECK(key.find('\n') == std::string::npos);
+  CHECK(key_of(Get(api, "keyed").value()) == key);
+  CHECK(key_of(api.MustApply(ApiFixture::Task("other"))) != key);
+  REQUIRE(api.Stop("keyed").ok());
+  testing::Await(10s, [&] { return key_of(Get(api, "keyed").value()).empty(); });
+}
+
 }  // namespace
 }  // namespace dstack::server

@@ -1271,7 +1271,10 @@ type JobSubmission struct {
 	// Port on the host's 127.0.0.1 of the job's sshd; 0 none.
 	SshPort uint32 `protobuf:"varint,16,opt,name=ssh_port,json=sshPort,proto3" json:"ssh_port,omitempty"`
 	// Last stored log sequence of the job's output, a hint for readers.
-	LogSequence   uint64 `protobuf:"varint,17,opt,name=log_sequence,json=logSequence,proto3" json:"log_sequence,omitempty"`
+	LogSequence uint64 `protobuf:"varint,17,opt,name=log_sequence,json=logSequence,proto3" json:"log_sequence,omitempty"`
+	// Public host key of the job's sshd (known_hosts form without the host names), chosen by the server before the job starts, so that a
+	// client can verify whom it talks to. Empty: the job is final.
+	SshHostKey    string `protobuf:"bytes,18,opt,name=ssh_host_key,json=sshHostKey,proto3" json:"ssh_host_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1423,6 +1426,13 @@ func (x *JobSubmission) GetLogSequence() uint64 {
 		return x.LogSequence
 	}
 	return 0
+}
+
+func (x *JobSubmission) GetSshHostKey() string {
+	if x != nil {
+		return x.SshHostKey
+	}
+	return ""
 }
 
 // A job of a run.
@@ -1742,7 +1752,7 @@ const file_dstack_api_v1_run_proto_rawDesc = "" +
 	"\x0fextracted_bytes\x18\x02 \x01(\x04R\x0eextractedBytes\x12\x1f\n" +
 	"\vtotal_bytes\x18\x03 \x01(\x04R\n" +
 	"totalBytes\x12$\n" +
-	"\x0eis_total_final\x18\x04 \x01(\bR\fisTotalFinal\"\x80\a\n" +
+	"\x0eis_total_final\x18\x04 \x01(\bR\fisTotalFinal\"\xa2\a\n" +
 	"\rJobSubmission\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12%\n" +
 	"\x0esubmission_num\x18\x02 \x01(\rR\rsubmissionNum\x120\n" +
@@ -1765,7 +1775,9 @@ const file_dstack_api_v1_run_proto_rawDesc = "" +
 	"\x13image_pull_progress\x18\x0e \x01(\v2 .dstack.api.v1.ImagePullProgressH\x03R\x11imagePullProgress\x88\x01\x01\x12%\n" +
 	"\x0eis_unreachable\x18\x0f \x01(\bR\risUnreachable\x12\x19\n" +
 	"\bssh_port\x18\x10 \x01(\rR\asshPort\x12!\n" +
-	"\flog_sequence\x18\x11 \x01(\x04R\vlogSequenceB\x0e\n" +
+	"\flog_sequence\x18\x11 \x01(\x04R\vlogSequence\x12 \n" +
+	"\fssh_host_key\x18\x12 \x01(\tR\n" +
+	"sshHostKeyB\x0e\n" +
 	"\f_exit_statusB\r\n" +
 	"\v_running_atB\x0e\n" +
 	"\f_finished_atB\x16\n" +
