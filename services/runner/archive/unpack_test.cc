@@ -1,16 +1,21 @@
 #include "services/runner/archive/unpack.h"
 
+#include <chrono>
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include <archive.h>
 #include <archive_entry.h>
 #include <catch2/catch.hpp>
+#include <fmt/format.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "libs/base/file.h"
 #include "libs/base/status.h"
+#include "libs/process/subprocess.h"
 #include "libs/testing/temp_dir.h"
 #include "services/runner/archive/tree_writer.h"
 
@@ -25,12 +30,19 @@ struct Entry {
   bool is_hardlink = false;
 };
 
-std::string MakeTar(const testing::TempDir& temp, const std::vector<Entry>& entries) {
-  const std::string path = temp.Path("a.tar");
-  archive* writer = archive_write_new();
-  archive_write_set_format_pax_restricted(writer);
-  REQUIRE(archive_write_open_filename(writer, path.c_str()) == ARCHIVE_OK);
-  for (const Entry& entry : entries) {
+// Writes entries to a file as they come.
+class TarWriter {
+ public:
+  explicit TarWriter(const std::string& path) : writer_(archive_write_new()) {
+    archive_write_set_format_pax_restricted(writer_);
+    REQUIRE(archive_write_open_filename(writer_, path.c_str()) == ARCHIVE_OK);
+  }
+  ~TarWriter() {
+    archive_write_close(writer_);
+    archive_write_free(writer_);
+  }
+
+  void Add(const Entry& entry) {
     archive_entry* header = archive_entry_new();
     archive_entry_set_pathname(header, entry.path.c_str());
     archive_entry_set_filetype(header, entry.type);
@@ -43,14 +55,21 @@ std::string MakeTar(const testing::TempDir& temp, const std::vector<Entry>& entr
     } else if (entry.type == AE_IFREG) {
       archive_entry_set_size(header, static_cast<la_int64_t>(entry.content.size()));
     }
-    REQUIRE(archive_write_header(writer, header) == ARCHIVE_OK);
+    if (archive_write_header(writer_, header) != ARCHIVE_OK) FAIL(archive_error_string(writer_));
     if (entry.type == AE_IFREG && !entry.is_hardlink) {
-      archive_write_data(writer, entry.content.data(), entry.content.size());
+      archive_write_data(writer_, entry.content.data(), entry.content.size());
     }
     archive_entry_free(header);
   }
-  archive_write_close(writer);
-  archive_write_free(writer);
+
+ private:
+  archive* writer_;
+};
+
+std::string MakeTar(const testing::TempDir& temp, const std::vector<Entry>& entries) {
+  const std::string path = temp.Path("a.tar");
+  TarWriter writer(path);
+  for (const Entry& entry : entries) writer.Add(entry);
   return path;
 }
 
@@ -154,6 +173,94 @@ TEST_CASE("links inside and outside") {
   CHECK_FALSE(LinkStaysInside("src/a", "../src/b"));
   CHECK_FALSE(LinkStaysInside("src/a", ""));
   CHECK_FALSE(LinkStaysInside("src", "x"));
+}
+
+// The most memory that this process ever had, KiB.
+long PeakKib() {
+  rusage usage{};
+  REQUIRE(getrusage(RUSAGE_SELF, &usage) == 0);
+  return usage.ru_maxrss;
+}
+
+// Unpacks that many empty files in directories of a thousand: all are there, and memory stays.
+void UnpackFiles(int count) {
+  const testing::TempDir temp;
+  const std::string tar = temp.Path("many.tar");
+  {
+    TarWriter writer(tar);
+    for (int i = 0; i < count; ++i) {
+      writer.Add({fmt::format("src/{}/file-{}", i / 1000, i), AE_IFREG, ""});
+    }
+  }
+  const long before = PeakKib();
+  const absl::Status status = Unpack(tar, temp.Path("dest"), std::nullopt);
+  INFO(status);
+  REQUIRE(status.ok());
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  // Sanitizers keep what was freed.
+  constexpr long kLimitKib = 8 * 1024;
+  CHECK(PeakKib() - before < kLimitKib);
+#endif
+  long files = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(temp.Path("dest"))) {
+    files += entry.is_regular_file() ? 1 : 0;
+  }
+  CHECK(files == count);
+}
+
+TEST_CASE("an archive of 50,000 files costs no memory") { UnpackFiles(50'000); }
+
+TEST_CASE("an archive of a million files costs no memory", "[.][nightly]") {
+  UnpackFiles(1'000'000);
+}
+
+TEST_CASE("a header that lies about sizes is refused") {
+  const testing::TempDir temp;
+  const std::string tar = MakeTar(temp, {{"f", AE_IFREG, "content"}});
+  std::string bytes = base::ReadFile(tar).value();
+  const auto with_size = [&](const std::string& octal) {
+    std::string lying = bytes;
+    // Size and checksum of a header: twelve bytes from 124 and eight from 148.
+    lying.replace(124, 12, octal + std::string(12 - octal.size(), '\0'));
+    lying.replace(148, 8, "        ");
+    int sum = 0;
+    for (int i = 0; i < 512; ++i) sum += static_cast<unsigned char>(lying[static_cast<size_t>(i)]);
+    lying.replace(148, 8, fmt::format("{:06o}", sum) + std::string("\0 ", 2));
+    return lying;
+  };
+  SECTION("eight gigabytes that are not there") {
+    REQUIRE(base::WriteFileAtomic(tar, with_size("77777777777")).ok());
+    const absl::Status status = Unpack(tar, temp.Path("dest"), std::nullopt);
+    CHECK(status.code() == absl::StatusCode::kInvalidArgument);
+    struct stat info {};
+    // What was there may be written, but no hole of that size.
+    if (stat(temp.Path("dest").c_str(), &info) == 0) CHECK(info.st_size < 100'000);
+  }
+  SECTION("less than there is") {
+    REQUIRE(base::WriteFileAtomic(tar, with_size("00000000003")).ok());
+    REQUIRE(Unpack(tar, temp.Path("dest"), std::nullopt).ok());
+    CHECK(base::ReadFile(temp.Path("dest")).value() == "con");
+  }
+}
+
+TEST_CASE("a compressed archive is refused: nothing is larger than what arrived") {
+  const testing::TempDir temp;
+  const std::string tar = MakeTar(temp, {{"f", AE_IFREG, std::string(100'000, 'x')}});
+  REQUIRE(process::RunChecked({"gzip", tar}, std::chrono::seconds(20)).ok());
+  const absl::Status status = Unpack(tar + ".gz", temp.Path("dest"), std::nullopt);
+  CHECK(status.code() == absl::StatusCode::kInvalidArgument);
+  CHECK_FALSE(base::Exists(temp.Path("dest")));
+}
+
+TEST_CASE("deep paths and long names are unpacked or refused, never followed by a crash") {
+  const testing::TempDir temp;
+  std::string deep = "src";
+  for (int i = 0; i < 400; ++i) deep += "/d";
+  CHECK(Unpack(MakeTar(temp, {{deep, AE_IFREG, "x"}}), temp.Path("dest"), std::nullopt).ok());
+  CHECK_FALSE(Unpack(MakeTar(temp, {{"src/" + std::string(300, 'n'), AE_IFREG, "x"}}),
+                     temp.Path("dest2"),
+                     std::nullopt)
+                  .ok());
 }
 
 }  // namespace

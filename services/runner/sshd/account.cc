@@ -78,6 +78,24 @@ std::string WithJobUser(std::string_view passwd, const JobUser& user, const std:
          fmt::format("{}:x:{}:{}::{}:{}\n", user.name, user.uid, user.gid, user.home, shell);
 }
 
+namespace {
+
+// passwd with all users that sshd needs; nothing when it has them.
+std::string WithAllUsers(std::string_view passwd, const JobUser& user) {
+  std::string content(passwd);
+  if (std::string changed = WithJobUser(content, user, FindShell()); !changed.empty()) {
+    content = std::move(changed);
+  }
+  // An image without users has nobody to log in as.
+  if (!HasUser(content, "root")) {
+    content.insert(0, fmt::format("root:x:0:0:root:/root:{}\n", FindShell()));
+  }
+  if (std::string changed = WithSshdUser(content); !changed.empty()) content = std::move(changed);
+  return content == passwd ? "" : content;
+}
+
+}  // namespace
+
 std::string FindShell() {
   for (const char* path : {"/bin/sh", "/bin/bash", "/bin/ash", "/busybox/sh", "/usr/bin/sh"}) {
     if (access(path, X_OK) == 0) return path;
@@ -93,23 +111,23 @@ absl::Status PrepareJobUser(const JobUser& user, const std::string& etc) {
 }
 
 absl::Status PrepareAccounts(const JobUser& user, const std::string& etc) {
-  RETURN_IF_ERROR(PrepareJobUser(user, etc));
+  RETURN_IF_ERROR(base::MakeDirs(etc, 0755));  // an image without anything
   const std::string passwd = etc + "/passwd";
   const std::string shadow = etc + "/shadow";
-  std::string content = base::ReadFile(passwd).value_or("");
-  // An image without users has nobody to log in as.
-  if (!HasUser(content, "root")) {
-    content.insert(0, fmt::format("root:x:0:0:root:/root:{}\n", FindShell()));
-    RETURN_IF_ERROR(Overwrite(passwd, content));
-  }
-  if (const std::string changed = WithSshdUser(content); !changed.empty()) {
-    RETURN_IF_ERROR(Overwrite(passwd, changed));
-  }
+  const std::string content = WithAllUsers(base::ReadFile(passwd).value_or(""), user);
+  if (!content.empty()) RETURN_IF_ERROR(Overwrite(passwd, content));
   for (const std::string& name : {std::string("root"), user.name}) {
     const std::string changed = WithUnlockedUser(base::ReadFile(shadow).value_or(""), name);
     if (!changed.empty()) RETURN_IF_ERROR(Overwrite(shadow, changed));
   }
   return base::MakeDirs(kChrootDir, 0755);
+}
+
+absl::Status WriteOwnAccounts(const JobUser& user, const std::string& dir, const std::string& etc) {
+  const std::string passwd = base::ReadFile(etc + "/passwd").value_or("");
+  const std::string changed = WithAllUsers(passwd, user);
+  RETURN_IF_ERROR(base::MakeDirs(dir + "/empty", 0755));
+  return base::WriteFileAtomic(dir + "/passwd", changed.empty() ? passwd : changed, 0644);
 }
 
 bool HasSshdAccount(const std::string& etc) {

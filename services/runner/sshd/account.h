@@ -33,6 +33,12 @@ absl::Status PrepareJobUser(const JobUser& user, const std::string& etc = "/etc"
 // Applies all of it below `etc` and makes the directory that sshd changes its root to. Needs root.
 absl::Status PrepareAccounts(const JobUser& user, const std::string& etc = "/etc");
 
+// Where `etc` cannot be changed: writes `dir`/passwd, which is that of `etc` and all of the above,
+// and makes the empty directory `dir`/empty. `etc` stays as it is.
+absl::Status WriteOwnAccounts(const JobUser& user,
+                              const std::string& dir,
+                              const std::string& etc = "/etc");
+
 // True when sshd finds its user and directory.
 bool HasSshdAccount(const std::string& etc = "/etc");
 

@@ -31,4 +31,10 @@ absl::StatusOr<std::vector<std::string>> BundleCommand(const std::string& bundle
   return command;
 }
 
+void UseOwnAccounts(const std::string& bundle_dir, std::vector<std::string>* command) {
+  const std::string library = base::JoinPath(bundle_dir, "lib/libdstack-sshd-accounts.so");
+  // Behind the loader.
+  command->insert(command->begin() + 1, {"--preload", library});
+}
+
 }  // namespace dstack::runner

@@ -13,4 +13,12 @@ absl::StatusOr<std::vector<std::string>> BundleCommand(const std::string& bundle
                                                        const std::string& program,
                                                        const std::string& argv0 = "");
 
+// The same command with the library that lets sshd live without the system's account files: it
+// reads kAccountsPasswd (a file like /etc/passwd) and shuts itself up in kAccountsChrootDir.
+void UseOwnAccounts(const std::string& bundle_dir, std::vector<std::string>* command);
+
+// Variables of that library.
+inline constexpr char kAccountsPasswd[] = "DSTACK_SSHD_PASSWD";
+inline constexpr char kAccountsChrootDir[] = "DSTACK_SSHD_CHROOT_DIR";
+
 }  // namespace dstack::runner

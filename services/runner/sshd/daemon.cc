@@ -3,6 +3,7 @@
 #include <array>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <utility>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -66,27 +68,49 @@ SshDaemon::~SshDaemon() {
 void SshDaemon::Start(Access access) {
   if (settings_.bundle_dir.empty() || phase_ != Phase::kIdle) return;
   access_ = std::move(access);
-  absl::Status prepared = base::MakeDirs(settings_.state_dir, 0755);
-  if (prepared.ok() && settings_.may_change_system && geteuid() == 0) {
-    prepared = PrepareAccounts(access_.user);
-  }
+  absl::Status prepared = MakeStateDir();
+  if (prepared.ok()) prepared = PrepareUsers();
   if (prepared.ok()) prepared = WriteHostKey();
   if (!prepared.ok()) return GiveUp(base::Message(prepared));
-  if (geteuid() == 0 && !HasSshdAccount()) return GiveUp("there is no user sshd on this host");
   MakeHostKey();
+}
+
+// With a read-only root the usual place cannot be made, but there is nearly always one in memory.
+// The directory has a name that nobody could take before, and others can look into it.
+absl::Status SshDaemon::MakeStateDir() {
+  state_dir_ = settings_.state_dir;
+  const absl::Status made = base::MakeDirs(state_dir_, 0755);
+  if (made.ok()) return made;
+  for (const char* parent : {"/dev/shm", "/tmp", "/run"}) {
+    std::string path = fmt::format("{}/dstack-sshd-XXXXXX", parent);
+    if (mkdtemp(path.data()) == nullptr) continue;
+    state_dir_ = path;
+    return chmod(path.c_str(), 0755) == 0 ? absl::OkStatus() : base::ErrnoError(errno, path);
+  }
+  // The last place: here only root can read the keys.
+  state_dir_ = settings_.private_dir;
+  return base::MakeDirs(state_dir_, 0755).ok() ? absl::OkStatus() : made;
+}
+
+absl::Status SshDaemon::PrepareUsers() {
+  if (geteuid() != 0) return absl::OkStatus();
+  const bool has_users =
+      settings_.may_change_system ? PrepareAccounts(access_.user).ok() : HasSshdAccount();
+  has_own_accounts_ = !has_users;
+  return has_users ? absl::OkStatus() : WriteOwnAccounts(access_.user, state_dir_);
 }
 
 // The key that the server chose, in the two files that ssh-keygen would make.
 absl::Status SshDaemon::WriteHostKey() {
   if (access_.host_private_key.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::string public_key, PublicHalf(access_.host_private_key));
-  const std::string path = settings_.state_dir + "/host_key";
+  const std::string path = state_dir_ + "/host_key";
   RETURN_IF_ERROR(base::WriteFileAtomic(path, access_.host_private_key, 0600));
   return base::WriteFileAtomic(path + ".pub", public_key + "\n", 0644);
 }
 
 void SshDaemon::MakeHostKey() {
-  const std::string key = settings_.state_dir + "/host_key";
+  const std::string key = state_dir_ + "/host_key";
   if (base::Exists(key + ".pub")) return StartDaemon();
   phase_ = Phase::kMakingKey;
   const absl::Status spawned =
@@ -100,7 +124,7 @@ void SshDaemon::StartDaemon() {
   phase_ = Phase::kStarting;
   if (started.ok()) {
     // -r: no exec of itself for each connection, which would go around the loader given here.
-    started = Spawn("sbin/sshd", {"-D", "-e", "-r", "-f", settings_.state_dir + "/sshd_config"});
+    started = Spawn("sbin/sshd", {"-D", "-e", "-r", "-f", state_dir_ + "/sshd_config"});
   }
   if (!started.ok()) GiveUp(base::Message(started));
 }
@@ -108,8 +132,8 @@ void SshDaemon::StartDaemon() {
 absl::Status SshDaemon::WriteConfig() {
   SshdConfig config{.listen_address = "",
                     .port = settings_.port,
-                    .host_key = settings_.state_dir + "/host_key",
-                    .authorized_keys = settings_.state_dir + "/authorized_keys",
+                    .host_key = state_dir_ + "/host_key",
+                    .authorized_keys = state_dir_ + "/authorized_keys",
                     .environment = access_.environment};
   if (settings_.port == 0) {
     config.listen_address = kLoopback;
@@ -125,16 +149,22 @@ absl::Status SshDaemon::WriteConfig() {
   if (!keys.empty() && keys.back() != '\n') keys += '\n';
   keys += access_.authorized_keys;
   RETURN_IF_ERROR(base::WriteFileAtomic(config.authorized_keys, keys, 0644));
-  return base::WriteFileAtomic(
-      settings_.state_dir + "/sshd_config", RenderSshdConfig(config), 0600);
+  return base::WriteFileAtomic(state_dir_ + "/sshd_config", RenderSshdConfig(config), 0600);
 }
 
 absl::Status SshDaemon::Spawn(const std::string& program, const std::vector<std::string>& args) {
   ASSIGN_OR_RETURN(std::vector<std::string> command, BundleCommand(settings_.bundle_dir, program));
+  std::vector<std::string> env = {
+      "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"};
+  if (has_own_accounts_) {
+    UseOwnAccounts(settings_.bundle_dir, &command);
+    env.push_back(fmt::format("{}={}", kAccountsPasswd, state_dir_ + "/passwd"));
+    env.push_back(fmt::format("{}={}", kAccountsChrootDir, state_dir_ + "/empty"));
+  }
   ASSIGN_OR_RETURN(base::Pipe pipe, base::MakePipe());
   ForkExecSpec spec{.program = command.front(),
                     .argv = std::move(command),
-                    .env = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+                    .env = std::move(env),
                     .fds = {{pipe.write.get(), STDOUT_FILENO}, {pipe.write.get(), STDERR_FILENO}}};
   spec.argv.insert(spec.argv.end(), args.begin(), args.end());
   ASSIGN_OR_RETURN(pid_, ForkExec(spec));
@@ -168,7 +198,7 @@ void SshDaemon::OnLine(std::string_view line) {
   if (phase_ == Phase::kStarting && line.starts_with("Server listening on")) {
     phase_ = Phase::kListening;
     has_listened_ = true;
-    std::string key = base::ReadFile(settings_.state_dir + "/host_key.pub").value_or("");
+    std::string key = base::ReadFile(state_dir_ + "/host_key.pub").value_or("");
     absl::StripAsciiWhitespace(&key);
     on_listening_(port_, key);
   }

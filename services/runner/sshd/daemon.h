@@ -25,7 +25,9 @@ class SshDaemon {
  public:
   struct Settings {
     std::string bundle_dir;  // empty: no sshd
-    std::string state_dir;   // for host key and configuration, mode 0700
+    std::string state_dir;   // for host key and configuration; others can look into it
+    // Instead, where that one cannot be made and there is no directory for temporary files.
+    std::string private_dir;
     std::string authorized_keys;
     std::uint16_t port = 0;  // 0: a free one of 127.0.0.1
     // The container's passwd and shadow may be changed so that the job's user can log in.
@@ -64,6 +66,8 @@ class SshDaemon {
   void MakeHostKey();
   void StartDaemon();
   void Restart();
+  absl::Status MakeStateDir();
+  absl::Status PrepareUsers();
   absl::Status WriteHostKey();
   absl::Status WriteConfig();
   absl::Status Spawn(const std::string& program, const std::vector<std::string>& args);
@@ -77,6 +81,9 @@ class SshDaemon {
   const OnListening on_listening_;
   Phase phase_ = Phase::kIdle;
   Access access_;
+  // The system's account files cannot be used, sshd reads those in the state directory.
+  bool has_own_accounts_ = false;
+  std::string state_dir_;
   base::SeededRandom random_;
   base::Backoff backoff_;
   EventLoop::TimerId restart_ = EventLoop::kNoTimer;

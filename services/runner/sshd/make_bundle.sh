@@ -5,7 +5,9 @@
 #   mounted at /opt/dstack/ssh       by itself (its loader is named by that path)
 #   anywhere                         lib/ld-linux-*.so.* --library-path lib sbin/sshd -r ...
 #
-# Usage: make_bundle.sh DIRECTORY
+# LIBRARY is what sshd loads where accounts cannot be added to the system (accounts_preload.cc).
+#
+# Usage: make_bundle.sh DIRECTORY LIBRARY
 set -euo pipefail
 
 readonly MOUNT=/opt/dstack/ssh
@@ -24,8 +26,9 @@ fail() {
   exit 1
 }
 
-[[ $# -eq 1 ]] || fail "usage: make_bundle.sh DIRECTORY"
+[[ $# -eq 2 ]] || fail "usage: make_bundle.sh DIRECTORY LIBRARY"
 target=$1
+accounts=$2
 command -v patchelf >/dev/null || fail "patchelf is missing (Debian package patchelf)"
 [[ -r $CERTIFICATES ]] || fail "$CERTIFICATES is missing (Debian package ca-certificates)"
 
@@ -50,6 +53,7 @@ for entry in "${PROGRAMS[@]}"; do
   copy_libraries "$program"
 done
 
+cp "$accounts" "$work/lib/"
 loader=$(basename "$(compgen -G "$work/lib/ld-linux*")")
 for library in "$work"/lib/*; do
   [[ $(basename "$library") == "$loader" ]] || patchelf --set-rpath "$MOUNT/lib" "$library"

@@ -116,6 +116,7 @@ absl::Status Supervisor::OpenFiles() {
       loop_,
       SshDaemon::Settings{.bundle_dir = options_.ssh_dir,
                           .state_dir = surroundings_.shared_dir + "/sshd",
+                          .private_dir = dir_.root() + "/sshd",
                           .authorized_keys = options_.ssh_authorized_keys.empty()
                                                  ? dir_.AuthorizedKeys()
                                                  : options_.ssh_authorized_keys,

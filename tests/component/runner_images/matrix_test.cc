@@ -80,10 +80,23 @@ std::vector<Image> Images() {
        .login = "worker",
        .home = "/home/gone",
        .uid = "1000"},
-      {.name = "a read-only root",
+      {.name = "a read-only root without users",
        .make = [](RootContainer& c) { c.AddBusybox(kApplets); },
-       .login = "",
        .is_read_only = true},
+      {.name = "a read-only root with a user whose account is locked",
+       .make =
+           [](RootContainer& c) {
+             c.AddBusybox(kApplets);
+             c.MakeDir("/dev/shm");
+             c.Write("/etc/passwd",
+                     "root:x:0:0:root:/root:/bin/sh\nworker:x:1000:1000::/home/gone:/bin/sh\n");
+             c.Write("/etc/shadow", "root:*:1::::::\nworker:!:1::::::\n", 0640);
+             c.SetImageUser("worker");
+           },
+       .login = "worker",
+       .is_read_only = true,
+       .home = "/home/gone",
+       .uid = "1000"},
   };
 }
 
@@ -153,10 +166,8 @@ TEST_CASE("the same job in images of every kind") {
                                  "$MINE${LANG:+ $LANG}\"; cat; exit 7"});
       (*job.mutable_env())["MINE"] = "of the job";
       v1::JobStatus status = container.Run(job);
-      if (!image.login.empty()) {
-        status = container.client().AwaitSshPort();
-        CheckLogins(container, image, status.ssh_port());
-      }
+      status = container.client().AwaitSshPort();
+      CheckLogins(container, image, status.ssh_port());
       const std::string language = image.env.empty() ? "" : " tr_TR.UTF-8";
       const std::string line =
           fmt::format("{} {} run 0 / of the job{}\n", image.uid, image.home, language);

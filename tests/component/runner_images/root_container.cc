@@ -27,6 +27,7 @@ constexpr char kEnter[] =
     "mount --bind \"$root/dstack/runner\" \"$root/dstack/runner\"\n"
     "mount -t proc proc \"$root/proc\"\n"
     "mount -t devpts -o newinstance,ptmxmode=0666 devpts \"$root/dev/pts\"\n"
+    "[ ! -d \"$root/dev/shm\" ] || mount -t tmpfs tmpfs \"$root/dev/shm\"\n"
     "[ \"$mode\" = rw ] || mount -o remount,bind,ro \"$root\"\n"
     "exec env -i \"$@\" chroot \"$root\" /usr/local/bin/dstack-runner supervise"
     " --task-dir /dstack/runner --ssh-dir /opt/dstack/ssh";
