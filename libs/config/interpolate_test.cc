@@ -1,6 +1,7 @@
 #include "libs/config/interpolate.h"
 
 #include <fstream>
+#include <iterator>
 #include <string>
 
 #include <catch2/catch.hpp>
@@ -10,6 +11,63 @@
 
 namespace dstack::config {
 namespace {
+
+// The original's list is for `${x}`, which nothing replaces (see job_env_test.cc of the runner);
+// this is the same list for the references that documents have.
+TEST_CASE("E1 references, doubled dollars, and forms that are none") {
+  const InterpolationOptions options{.values = {{"run", {{"args", "ARGS"}, {"e", ""}}}},
+                                     .kept_namespaces = {"secrets"}};
+  struct Row {
+    const char* text;
+    const char* result;  // nullptr: an error
+  };
+  const Row rows[] = {
+      // Replaced.
+      {"", ""},
+      {"plain", "plain"},
+      {"${{ run.args }}", "ARGS"},
+      {"${{run.args}}", "ARGS"},
+      {"a ${{ run.args }} b", "a ARGS b"},
+      {"${{ run.args }}${{ run.args }}", "ARGSARGS"},
+      {"[${{ run.e }}]", "[]"},
+      {"${{\trun.args\t}}", "ARGS"},
+      {"${{ secrets.x }}", "${{ secrets.x }}"},
+      // Doubled dollars.
+      {"$$", "$"},
+      {"$$$$", "$$"},
+      {"a$$b", "a$b"},
+      {"$${{ run.args }}", "${{ run.args }}"},
+      {"$$${{ run.args }}", "$ARGS"},
+      {"$$$${{ run.args }}", "$${{ run.args }}"},
+      {"$$$$${{ run.args }}", "$$ARGS"},
+      {"$${{ no such form", "${{ no such form"},
+      // No references of ours.
+      {"$", "$"},
+      {"a$", "a$"},
+      {"$HOME", "$HOME"},
+      {"${HOME}", "${HOME}"},
+      {"${X:-y} $(ls)", "${X:-y} $(ls)"},
+      {"{{ run.args }}", "{{ run.args }}"},
+      {"}}", "}}"},
+      {"$ {{ run.args }}", "$ {{ run.args }}"},
+      // Errors.
+      {"${{ run.args", nullptr},
+      {"${{ run.args }", nullptr},
+      {"${{}}", nullptr},
+      {"${{ run }}", nullptr},
+      {"${{ run. }}", nullptr},
+      {"${{ run.1a }}", nullptr},
+      {"${{ run.args.more }}", nullptr},
+      {"${{ run.nothing }}", nullptr},
+  };
+  CHECK(std::size(rows) == 33);
+  for (const Row& row : rows) {
+    INFO(row.text);
+    const auto result = Interpolate(row.text, options);
+    CHECK(result.ok() == (row.result != nullptr));
+    if (result.ok() && row.result != nullptr) CHECK(*result == row.result);
+  }
+}
 
 TEST_CASE("the client's pass over a run") {
   v1::RunConfiguration run;

@@ -168,13 +168,28 @@ absl::StatusOr<Level> ParseLevel(std::string_view text) {
   std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) {
     return static_cast<char>(std::tolower(c));
   });
-  if (lower == "warn") return Level::kWarning;
+  struct Alias {
+    std::string_view text;
+    Level level;
+  };
+  static constexpr Alias kAliases[] = {{"trace", Level::kDebug},
+                                       {"warn", Level::kWarning},
+                                       {"fatal", Level::kError},
+                                       {"1", Level::kError},
+                                       {"2", Level::kError},
+                                       {"3", Level::kWarning},
+                                       {"4", Level::kInfo},
+                                       {"5", Level::kDebug},
+                                       {"6", Level::kDebug}};
+  for (const Alias& alias : kAliases) {
+    if (lower == alias.text) return alias.level;
+  }
   for (const Level level :
        {Level::kDebug, Level::kInfo, Level::kWarning, Level::kError, Level::kOff}) {
     if (lower == LevelName(level)) return level;
   }
   return base::Invalid(
-      fmt::format("log level '{}' is not one of debug, info, warning, error, off", text));
+      fmt::format("log level '{}' is not one of debug, info, warning, error, off, 1 to 6", text));
 }
 
 bool IsEnabled(Level level) { return is_captured || level >= minimum_level; }

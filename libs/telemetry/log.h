@@ -50,7 +50,8 @@ struct LogOptions {
 // Fails when the file cannot be opened.
 absl::Status InitLog(const LogOptions& options);
 
-// "debug", "info", "warning" (or "warn"), "error", "off", in any case.
+// "debug" (or "trace"), "info", "warning" (or "warn"), "error" (or "fatal"), "off", in any case; or
+// a digit from 1, the fewest lines, to 6, the most, of which neighbours may mean the same here.
 absl::StatusOr<Level> ParseLevel(std::string_view text);
 
 bool IsEnabled(Level level);

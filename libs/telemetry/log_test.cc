@@ -72,11 +72,35 @@ TEST_CASE("json has one object per line") {
                              "\n"));
 }
 
-TEST_CASE("levels are read from text") {
-  CHECK(*ParseLevel("WARN") == Level::kWarning);
-  CHECK(*ParseLevel("debug") == Level::kDebug);
+TEST_CASE("X3 names of levels in any case and digits from 1 to 6") {
+  const std::pair<const char*, Level> rows[] = {{"debug", Level::kDebug},
+                                                {"DEBUG", Level::kDebug},
+                                                {"Trace", Level::kDebug},
+                                                {"info", Level::kInfo},
+                                                {"InFo", Level::kInfo},
+                                                {"WARN", Level::kWarning},
+                                                {"warning", Level::kWarning},
+                                                {"error", Level::kError},
+                                                {"fatal", Level::kError},
+                                                {"off", Level::kOff},
+                                                {"1", Level::kError},
+                                                {"2", Level::kError},
+                                                {"3", Level::kWarning},
+                                                {"4", Level::kInfo},
+                                                {"5", Level::kDebug},
+                                                {"6", Level::kDebug}};
+  for (const auto& [text, level] : rows) {
+    INFO(text);
+    CHECK(ParseLevel(text).value() == level);
+  }
+  // The last is a five in Arabic-Indic digits.
+  for (const char* text :
+       {"", " ", "0", "7", "8", "9", "10", "-1", "+1", "1 ", " 1", "info ", "01", "\xd9\xa5"}) {
+    INFO("'" << text << "'");
+    CHECK_FALSE(ParseLevel(text).ok());
+  }
   CHECK(ParseLevel("loud").status().message() ==
-        "log level 'loud' is not one of debug, info, warning, error, off");
+        "log level 'loud' is not one of debug, info, warning, error, off, 1 to 6");
 }
 
 TEST_CASE("a file that cannot be opened is an error") {

@@ -90,7 +90,7 @@ Options ParseOptions(int argc, char** argv) {
   app.add_option_function<std::string>(
       "--log-level",
       [&](const std::string& text) { options.log_level = ParseLevelOrDefault(text); },
-      "debug, info, warning, error or off");
+      "debug, info, warning, error or off; or 1 (few lines) to 6 (all)");
   app.require_subcommand(1);
   auto* supervise_command =
       app.add_subcommand("supervise", "First process of a container: runs the command");

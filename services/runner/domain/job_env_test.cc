@@ -1,6 +1,7 @@
 #include "services/runner/domain/job_env.h"
 
 #include <chrono>
+#include <iterator>
 
 #include <catch2/catch.hpp>
 
@@ -66,6 +67,61 @@ TEST_CASE("E2 who wins: container, variables of ours, the job, HOME") {
   CHECK(env.at("PATH") == "/image");
 }
 
+// The original has a routine for them that it does not call, so that users see the texts as they
+// are. `${{ ... }}` is the engine of documents, see libs/config.
+TEST_CASE("E1 nothing that looks like a reference is replaced in a job's environment") {
+  const char* texts[] = {"",
+                         "plain",
+                         "${A}",
+                         "${A}${B}",
+                         "x${A}y",
+                         "${ABSENT}",
+                         "$A",
+                         "$ABSENT",
+                         "$",
+                         "$$",
+                         "$$$",
+                         "$${A}",
+                         "$$${A}",
+                         "$$$${A}",
+                         "$$$$${A}",
+                         "a$",
+                         "a$$",
+                         "${}",
+                         "${ A}",
+                         "${A }",
+                         "${1A}",
+                         "${A-B}",
+                         "${A.B}",
+                         "${A:-x}",
+                         "${A",
+                         "$${A",
+                         "${",
+                         "${${A}}",
+                         "{A}",
+                         "A}",
+                         "$ {A}",
+                         "${\xc3\xa4}",
+                         "${A}\n$${A}"};
+  CHECK(std::size(texts) == 33);
+  for (const char* text : texts) {
+    v1::JobSpec job;
+    (*job.mutable_env())["A"] = "replaced";
+    (*job.mutable_env())["TEXT"] = text;
+    INFO(text);
+    CHECK(BuildJobEnvironment({}, job, {.working_dir = "/", .home = "/"}).at("TEXT") == text);
+  }
+}
+
+TEST_CASE("E2 values of the container and of the job are merged as they are") {
+  v1::JobSpec job;
+  (*job.mutable_env())["OWN"] = "${IMAGE} $IMAGE ${ABSENT}";
+  const Environment env =
+      BuildJobEnvironment({{"IMAGE", "$OWN"}}, job, {.working_dir = "/", .home = "/"});
+  CHECK(env.at("OWN") == "${IMAGE} $IMAGE ${ABSENT}");
+  CHECK(env.at("IMAGE") == "$OWN");
+}
+
 TEST_CASE("E3 exported shell functions are left out in both encodings, near misses are kept") {
   const Environment env = ParseEnvironment({"BASH_FUNC_f%%=() { :; }",
                                             "BASH_FUNC_g()=() { :; }",
@@ -111,6 +167,29 @@ TEST_CASE("entries of a process's environment") {
       {"A=1", "B=x=y", "EMPTY=", "=nameless", "broken", "BASH_FUNC_f%%=() {", "A=2"});
   CHECK(env == Environment{{"A", "2"}, {"B", "x=y"}, {"EMPTY", ""}});
   CHECK(ToEntries(env) == std::vector<std::string>{"A=2", "B=x=y", "EMPTY="});
+}
+
+TEST_CASE("R12 names that are no identifiers are skipped, and a shell prints nothing about it") {
+  const testing::TempDir temp;
+  const Environment env = {{"GOOD", "1"},
+                           {"bad-name", "2"},
+                           {"bad.name", "3"},
+                           {"1bad", "4"},
+                           {"bad name", "5"},
+                           {"BASH_FUNC_f%%", "() { echo 6; }"},
+                           {"x;echo injected", "7"},
+                           {"LAST", "8"}};
+  REQUIRE(base::WriteFileAtomic(temp.Path("profile"), LoginProfile(env, "/")).ok());
+  const auto result = process::Run(
+      {"sh", "-euc", ". \"$1\"; echo \"$GOOD $LAST\"; env", "sh", temp.Path("profile")},
+      std::chrono::seconds(20));
+  REQUIRE(result.ok());
+  CHECK(result->exit.ok());
+  CHECK(result->stderr_text.empty());
+  CHECK(result->stdout_text.starts_with("1 8\n"));
+  for (const char* part : {"bad", "BASH_FUNC", "injected"}) {
+    CHECK(result->stdout_text.find(part) == std::string::npos);
+  }
 }
 
 TEST_CASE(

@@ -29,7 +29,7 @@ void Reconnect(Fixture& f) {
   f.client.emplace(f.runner.Target(), f.runner.token(), f.store);
 }
 
-TEST_CASE("serve is killed again and again while lines are printed: none lost, none doubled") {
+TEST_CASE("W9 serve is killed again and again while lines are printed: none lost, none doubled") {
   Fixture f;
   constexpr int kLines = 3000;
   f.Run(

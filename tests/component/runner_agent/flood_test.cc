@@ -123,7 +123,7 @@ TEST_CASE("a reader that is away for seconds finds everything") {
   CHECK(text.ends_with("400000\nend\n"));
 }
 
-TEST_CASE("a reader that hardly reads costs no memory and slows nothing but itself") {
+TEST_CASE("W10 a reader that hardly reads costs no memory and slows nothing but itself") {
   Fixture f;
   f.runner.Start();
   f.client.emplace(f.runner.Target(),

@@ -58,7 +58,7 @@ TEST_CASE("the socket can be given to the login user of the host") {
   CHECK((info.st_mode & 0777) == 0660);
 }
 
-TEST_CASE("a newer session replaces the older one, an older epoch is refused") {
+TEST_CASE("W3 a newer session replaces the older one, an older epoch is refused") {
   Fixture f;
   f.Run(MakeShellJob("cat"));
   f.client->AwaitState(v1::JOB_STATE_RUNNING);
@@ -109,7 +109,7 @@ TEST_CASE("a session resumes behind what the server has") {
   CHECK(f.store.text[LOG_SOURCE_JOB] == "line 1\nline 2\nline 3\n");
 }
 
-TEST_CASE("the end must be acknowledged after it was sent") {
+TEST_CASE("W2 the end must be acknowledged after it was sent") {
   Fixture f;
   f.Run(MakeShellJob("cat"));
   f.client->AwaitState(v1::JOB_STATE_RUNNING);
@@ -119,7 +119,7 @@ TEST_CASE("the end must be acknowledged after it was sent") {
   f.Finish();
 }
 
-TEST_CASE("debug calls") {
+TEST_CASE("W3 readers beside the session take nothing from it") {
   Fixture f;
   f.Run(MakeShellJob("echo visible; cat"));
   f.client->AwaitText(LOG_SOURCE_JOB, "visible");

@@ -24,7 +24,7 @@ pid_t PidFromFile(const std::string& path) {
   return std::stoi(text);
 }
 
-TEST_CASE("stop gives the command time to say goodbye") {
+TEST_CASE("W1 output after a stop arrives: the command has time to say goodbye") {
   Fixture f;
   f.Run(MakeShellJob("trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.01; done"));
   f.client->AwaitText(LOG_SOURCE_JOB, "ready");
@@ -35,7 +35,7 @@ TEST_CASE("stop gives the command time to say goodbye") {
   CHECK(f.store.text[LOG_SOURCE_JOB].ends_with("bye\n"));
 }
 
-TEST_CASE("stop kills what ignores SIGTERM, daemons included") {
+TEST_CASE("W4 stop kills what ignores SIGTERM, daemons included") {
   Fixture f;
   const std::string pid_file = f.runner.Path("daemon");
   f.Run(MakeShellJob("trap '' TERM; (setsid sh -c 'trap \"\" TERM; echo $$ > " + pid_file +
@@ -149,7 +149,7 @@ TEST_CASE("a stop from before the supervisor could hear of it is not lost") {
   CHECK(runner.Wait().code == 128 + SIGTERM);
 }
 
-TEST_CASE("a zombie of the job is reaped") {
+TEST_CASE("W14 a zombie of the job is reaped") {
   Fixture f;
   // The orphan ends after its parent; the supervisor becomes its parent.
   f.Run(

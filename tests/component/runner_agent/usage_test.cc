@@ -95,7 +95,7 @@ class OwnCgroup {
   std::vector<std::string> dirs_;
 };
 
-TEST_CASE("metrics of the job's cgroup arrive while it runs, at most each second") {
+TEST_CASE("W14 metrics of the job's cgroup arrive while it runs, at most each second") {
   OwnCgroup cgroup;
   if (!cgroup.HasMemory()) return testing::Skip("kernel: no cgroup of our own");
   Fixture f;

@@ -1,5 +1,6 @@
 #include <chrono>
 #include <filesystem>
+#include <map>
 #include <string>
 
 #include <catch2/catch.hpp>
@@ -49,7 +50,7 @@ struct RepoFixture : Shared, Fixture {
     runner.Start();
     client.emplace(runner.Target(), runner.token(), store);
     client->Submit(job);
-    if (client->AwaitFilesNeeded().empty() == file.empty() && !file.empty()) {
+    if (!client->AwaitFilesNeeded().empty()) {
       client->SendFile(base::Sha256Hex(file), file);
       CHECK(client->AwaitFilesNeeded().empty());
     }
@@ -113,54 +114,100 @@ TEST_CASE("a branch, its submodules, and an LFS pointer that stays one") {
   CHECK(f.output() == "deep\nversion https://git-lfs.github.com/spec/v1\nref: refs/heads/topic\n");
 }
 
-TEST_CASE(
-    "D1 D2 a diff with edits, renames, deletions, modes, binary content and no last newline") {
-  RepoFixture f;
-  const GitRepository origin(f.temp.Path("srv/r"));
-  origin.Write("edit.txt", "1\n2\n3\n");
-  origin.Write("append.txt", "x\n");
-  origin.Write("gone.txt", "bye\n");
-  origin.Write("old/name.txt", "a\nb\nc\nd\ne\nf\ng\nh\n");
-  origin.Write("moved.txt", "same content\n");
-  origin.Write("bare.txt", "no end");
-  origin.Write("run.sh", "echo x\n");
-  origin.Write("blob", std::string("\0\1\2\3", 4) + std::string(300, 'b'));
-  const std::string commit = origin.Commit("base");
-  const GitHttpServer server(f.temp.Path("srv"));
+// A repository on its server and a changed copy of it, whose diff a job brings along.
+struct Changes {
+  explicit Changes(const RepoFixture& f)
+      : origin(f.temp.Path("srv/r")), changed(f.temp.Path("changed")) {}
 
-  const GitRepository changed(f.temp.Path("changed"));
-  changed.Git({"pull", "--quiet", origin.path(), "main"});
-  changed.Write("edit.txt", "1\ntwo\n3\n");
-  changed.Write("append.txt", "x\ny");
-  changed.Git({"rm", "--quiet", "gone.txt"});
-  changed.Git({"mv", "old/name.txt", "renamed.txt"});
-  changed.Write("renamed.txt", "a\nb\nc\nd\ne\nf\ng\nH\n");
-  changed.Git({"mv", "moved.txt", "moved2.txt"});
-  changed.Write("bare.txt", "an end\n");
-  changed.Write("run.sh", "echo x\n", 0755);
-  changed.Write("new/dir/file", "new\n");
-  changed.Write("blob", std::string("\0\5\6\7", 4) + std::string(300, 'c'));
-  changed.Write("blob2", std::string("\0\xff\xfe", 3));
-  std::string diff = changed.Diff();
+  // What the origin has so far is the commit that the diff is for.
+  void Base() {
+    commit = origin.Commit("base");
+    changed.Git({"pull", "--quiet", origin.path(), "main"});
+  }
+  // Runs a job with this diff: everything is as in the copy.
+  void Check(RepoFixture& f, const std::string& diff) const {
+    const GitHttpServer server(f.temp.Path("srv"));
+    v1::JobSpec job = f.Job("true", server.Url("r"));
+    job.mutable_repo()->mutable_git()->set_hash(commit);
+    job.mutable_repo()->mutable_git()->set_diff_digest(base::Sha256Hex(diff));
+    f.RunWith(job, diff);
+    const v1::JobStatus status = f.Finish();
+    INFO(status.message() << f.log());
+    REQUIRE(status.exit_status() == 0);
+    CHECK(Listing(f.work) == Listing(changed.path()));
+  }
+
+  // Path, permission to execute and content of each file.
+  static std::map<std::string, std::string> Listing(const std::string& root) {
+    std::map<std::string, std::string> files;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(root)) {
+      const std::string relative = std::filesystem::relative(entry.path(), root);
+      if (relative.starts_with(".git") || !entry.is_regular_file()) continue;
+      const char* mark = access(entry.path().c_str(), X_OK) == 0 ? "x " : "- ";
+      files[relative] = mark + base::ReadFile(entry.path()).value();
+    }
+    return files;
+  }
+
+  const GitRepository origin;
+  const GitRepository changed;
+  std::string commit;
+};
+
+TEST_CASE("D1 a diff with edits, renames, deletions, new directories and no last newline") {
+  RepoFixture f;
+  Changes c(f);
+  c.origin.Write("edit.txt", "1\n2\n3\n");
+  c.origin.Write("append.txt", "x\n");
+  c.origin.Write("gone.txt", "bye\n");
+  c.origin.Write("old/name.txt", "a\nb\nc\nd\ne\nf\ng\nh\n");
+  c.origin.Write("moved.txt", "same content\n");
+  c.origin.Write("bare.txt", "no end");
+  c.origin.Write("stays-bare.txt", "1\n2\nno end");
+  c.Base();
+  c.changed.Write("edit.txt", "1\ntwo\n3\n");
+  c.changed.Write("append.txt", "x\ny");
+  c.changed.Git({"rm", "--quiet", "gone.txt"});
+  c.changed.Git({"mv", "old/name.txt", "renamed.txt"});
+  c.changed.Write("renamed.txt", "a\nb\nc\nd\ne\nf\ng\nH\n");
+  c.changed.Git({"mv", "moved.txt", "moved2.txt"});
+  c.changed.Write("bare.txt", "an end\n");
+  c.changed.Write("stays-bare.txt", "1\nzwei\nno end");
+  c.changed.Write("new/dir/file", "new\n");
+  c.Check(f, c.changed.Diff());
+  CHECK_FALSE(base::Exists(f.work + "/old"));
+}
+
+TEST_CASE("D2 a diff with binary content, permissions to execute, and without its last newline") {
+  RepoFixture f;
+  Changes c(f);
+  c.origin.Write("run.sh", "echo x\n");
+  c.origin.Write("no-more.sh", "echo x\n", 0755);
+  c.origin.Write("blob", std::string("\0\1\2\3", 4) + std::string(300, 'b'));
+  c.Base();
+  c.changed.Write("run.sh", "echo x\n", 0755);
+  c.changed.Write("no-more.sh", "echo x\n", 0644);
+  c.changed.Write("new.sh", "echo new\n", 0755);
+  c.changed.Write("blob", std::string("\0\5\6\7", 4) + std::string(300, 'c'));
+  c.changed.Write("blob2", std::string("\0\xff\xfe", 3));
+  std::string diff = c.changed.Diff();
   // As a client may cut it.
   while (diff.ends_with('\n')) diff.pop_back();
+  c.Check(f, diff);
+}
 
-  v1::JobSpec job = f.Job("true", server.Url("r"));
-  job.mutable_repo()->mutable_git()->set_hash(commit);
-  job.mutable_repo()->mutable_git()->set_diff_digest(base::Sha256Hex(diff));
-  f.RunWith(job, diff);
-  const v1::JobStatus status = f.Finish();
-  INFO(status.message() << f.log());
-  REQUIRE(status.exit_status() == 0);
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(changed.path())) {
-    const std::string relative = std::filesystem::relative(entry.path(), changed.path());
-    if (relative.starts_with(".git") || !entry.is_regular_file()) continue;
-    INFO(relative);
-    CHECK(base::ReadFile(f.work + "/" + relative).value() == base::ReadFile(entry.path()).value());
+TEST_CASE("D2 a text diff without its last newline, and an empty one") {
+  RepoFixture f;
+  Changes c(f);
+  c.origin.Write("a", "1\n2\n");
+  c.Base();
+  SECTION("cut") {
+    c.changed.Write("a", "1\nzwei\n");
+    std::string diff = c.changed.Diff();
+    while (diff.ends_with('\n')) diff.pop_back();
+    c.Check(f, diff);
   }
-  CHECK_FALSE(base::Exists(f.work + "/gone.txt"));
-  CHECK_FALSE(base::Exists(f.work + "/old/name.txt"));
-  CHECK(access((f.work + "/run.sh").c_str(), X_OK) == 0);
+  SECTION("empty") { c.Check(f, ""); }
 }
 
 TEST_CASE("a token repository: the token goes to its server and nowhere else") {
