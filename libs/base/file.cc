@@ -16,6 +16,9 @@
 namespace dstack::base {
 namespace {
 
+// A tree that others change is gone after a few looks, or never.
+constexpr int kMaxRemovals = 16;
+
 std::string ParentOf(const std::string& path) {
   const std::string parent = std::filesystem::path(path).parent_path().string();
   return parent.empty() ? "." : parent;
@@ -122,7 +125,14 @@ absl::Status MakeDirs(const std::string& path, mode_t mode) {
 
 absl::Status RemoveAll(const std::string& path) {
   std::error_code error;
-  std::filesystem::remove_all(path, error);
+  for (int i = 0; i < kMaxRemovals; ++i) {
+    std::filesystem::remove_all(path, error);
+    // Somebody else removes or writes in there; a process that is just ending, for example.
+    if (error != std::errc::no_such_file_or_directory &&
+        error != std::errc::directory_not_empty) {
+      break;
+    }
+  }
   if (error) return ErrnoError(error.value(), "removing " + path);
   return absl::OkStatus();
 }

@@ -53,7 +53,8 @@ absl::Status WriteFileAtomic(const std::string& path, std::string_view bytes, mo
 // they are.
 absl::Status MakeDirs(const std::string& path, mode_t mode = 0755);
 
-// Removes a file or a tree; OK when there is nothing. Does not follow symlinks.
+// Removes a file or a tree; OK when there is nothing. Does not follow symlinks. Others may remove
+// the same at the same time.
 absl::Status RemoveAll(const std::string& path);
 
 // True when something is there (symlinks are followed).

@@ -1,6 +1,10 @@
 #include "libs/base/file.h"
 
+#include <atomic>
 #include <filesystem>
+#include <string>
+#include <thread>
+#include <vector>
 
 #include <catch2/catch.hpp>
 #include <sys/stat.h>
@@ -68,6 +72,28 @@ TEST_CASE("removing takes the link, not its target") {
   CHECK_FALSE(Exists(dir.Path("gone")));
   CHECK(Exists(dir.Path("keep/f")));
   CHECK(RemoveAll(dir.Path("gone")).ok());
+}
+
+TEST_CASE("a tree that others remove too is removed without an error") {
+  testing::TempDir dir;
+  const std::string tree = dir.Path("tree");
+  for (int round = 0; round < 30; ++round) {
+    for (int i = 0; i < 8; ++i) {
+      REQUIRE(MakeDirs(tree + "/" + std::to_string(i) + "/a/b").ok());
+      REQUIRE(WriteFileAtomic(tree + "/" + std::to_string(i) + "/a/f", "").ok());
+    }
+    std::atomic<int> failures = 0;
+    {
+      std::vector<std::jthread> threads(4);
+      for (std::jthread& thread : threads) {
+        thread = std::jthread([&] {
+          if (!RemoveAll(tree).ok()) ++failures;
+        });
+      }
+    }
+    CHECK(failures == 0);
+    CHECK_FALSE(Exists(tree));
+  }
 }
 
 TEST_CASE("paths join with one slash") {
