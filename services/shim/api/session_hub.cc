@@ -225,7 +225,8 @@ void SessionHub::Terminate(const std::shared_ptr<Session>& session,
 void SessionHub::Remove(const std::shared_ptr<Session>& session,
                         const v1::RemoveTaskCommand& command) {
   const std::string task_id = command.task_id();
-  if (!board_.Get(task_id)) return session->OnRemoved(task_id);
+  // Not by the board, which learns of a submit only when it is recorded.
+  if (!table_.Contains(task_id)) return session->OnRemoved(task_id);
   table_.Remove(task_id, [session, task_id](const absl::Status& status) {
     // Success is told by the board.
     if (!status.ok()) session->SendFailure(task_id, status);

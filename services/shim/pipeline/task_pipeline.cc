@@ -66,14 +66,16 @@ void TaskPipeline::Begin(std::function<void(absl::Status)> done) {
 }
 
 void TaskPipeline::Resume(RestoreAction action, std::optional<ContainerStatus> container) {
+  // At once: the first session must not miss a task, nor a new task get its accelerators.
+  const auto& ids = record_.status().gpu_ids();
+  context_.gpus.Lock(spec_.task_id(), {ids.begin(), ids.end()});
+  context_.board.Publish(record_.status());
   Post([self = shared_from_this(), action, container = std::move(container)] {
     telemetry::Info("task restored",
                     {{"task_id", self->spec_.task_id()},
                      {"state", StateName(self->state())},
                      {"action", ActionName(action)}});
     self->status()->set_revision(self->record_.status().revision() + kRevisionLeap);
-    const auto& ids = self->record_.status().gpu_ids();
-    self->context_.gpus.Lock(self->spec_.task_id(), {ids.begin(), ids.end()});
     self->SaveEventually();
     switch (action) {
       case RestoreAction::kKeep:

@@ -75,7 +75,8 @@ class TaskPipeline : public std::enable_shared_from_this<TaskPipeline> {
   // over and nothing was published.
   void Begin(std::function<void(absl::Status)> done);
 
-  // Goes on after a restart of the shim.
+  // Goes on after a restart of the shim. When it returns, the status has been told and the
+  // accelerators are held. Before any other call.
   void Resume(RestoreAction action, std::optional<ContainerStatus> container);
 
   // Asks for the end; `done` gets the status once the wish is in the journal. A later request can

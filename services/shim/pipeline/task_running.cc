@@ -139,8 +139,9 @@ absl::StatusOr<TaskPipeline::End> TaskPipeline::InspectStep() {
 void TaskPipeline::OnInspected(const absl::StatusOr<End>& end) {
   if (absl::IsNotFound(end.status())) return FinishVanished();
   if (!end.ok()) return RetryLater([this] { InspectEnd(); });
-  if (end->container.state == ContainerState::kExited) return FinishExited(*end);
-  OnRunning(end->container);
+  if (end->container.state == ContainerState::kRunning) return OnRunning(end->container);
+  // "Created" once more: it has run, and what it ended with is not known.
+  FinishExited(*end);
 }
 
 void TaskPipeline::FinishExited(const End& end) {

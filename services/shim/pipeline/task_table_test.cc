@@ -377,6 +377,30 @@ TEST_CASE("accelerators are exclusive and come back") {
   CHECK(f.Status().gpu_ids_size() == 0);
 }
 
+TEST_CASE("restored tasks are told, and hold their accelerators, before anything else happens") {
+  Fixture f;
+  v1::TaskSpec spec = MakeSpec();
+  spec.set_gpu_count(1);
+  REQUIRE(f.Submit(spec).ok());
+  REQUIRE(f.Status().state() == v1::TASK_STATE_RUNNING);
+  f.Restart();
+  REQUIRE(f.table->Restore().ok());
+  // No executor has run yet; a session may open now.
+  CHECK(f.Status().state() == v1::TASK_STATE_RUNNING);
+  CHECK(f.gpus->free_count() == 1);
+  f.executor->RunReady();
+}
+
+TEST_CASE("a container that is \"created\" after it ran has ended unseen") {
+  Fixture f;
+  REQUIRE(f.Submit().ok());
+  f.runtime.BreakWatches();
+  f.runtime.Plant({.task_id = kId, .state = ContainerState::kCreated});
+  f.executor->AdvanceBy(15s);
+  CHECK(f.Status().state() == v1::TASK_STATE_TERMINATED);
+  CHECK_FALSE(f.Status().has_exit_status());
+}
+
 TEST_CASE("an engine that restarts does not end its tasks") {
   Fixture f;
   REQUIRE(f.Submit().ok());
