@@ -79,6 +79,14 @@ absl::StatusOr<std::string> MoveInto(const std::string& from, const std::string&
   return to;
 }
 
+// This one alone: other tasks are removed at the same time.
+void RemoveMoved(const std::string& path, const std::string& task_id) {
+  if (const absl::Status status = base::RemoveAll(path); !status.ok()) {
+    telemetry::Warn("a removed task leaves files behind",
+                    {{"task_id", task_id}, {"status", status}});
+  }
+}
+
 }  // namespace
 
 absl::Status FileTaskJournal::Save(const record::TaskRecord& record) {
@@ -124,10 +132,12 @@ std::optional<record::TaskRecord> FileTaskJournal::LoadTask(const std::string& t
 void FileTaskJournal::SetAside(const std::string& task_id) {
   const bool is_damaged = base::Exists(RecordPath(home_, task_id));
   const std::string target = is_damaged ? home_.Damaged() : home_.Trash();
-  const absl::Status status = MoveInto(home_.TaskDir(task_id), target).status();
-  if (is_damaged || !status.ok()) {
+  const auto moved = MoveInto(home_.TaskDir(task_id), target);
+  if (is_damaged || !moved.ok()) {
     telemetry::Error("a task's directory was set aside",
-                     {{"task_id", task_id}, {"directory", target}, {"status", status}});
+                     {{"task_id", task_id}, {"directory", target}, {"status", moved.status()}});
+  } else {
+    RemoveMoved(*moved, task_id);
   }
 }
 
@@ -137,11 +147,7 @@ absl::Status FileTaskJournal::Remove(const std::string& task_id) {
   if (!base::Exists(path)) return absl::OkStatus();
   // Moved first: a removal that is cut off must not leave a directory that looks like a task.
   ASSIGN_OR_RETURN(const std::string removed, MoveInto(path, home_.Trash()));
-  // This one alone: other tasks are removed at the same time.
-  if (const absl::Status status = base::RemoveAll(removed); !status.ok()) {
-    telemetry::Warn("a removed task leaves files behind",
-                    {{"task_id", task_id}, {"status", status}});
-  }
+  RemoveMoved(removed, task_id);
   return absl::OkStatus();
 }
 

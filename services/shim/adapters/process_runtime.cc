@@ -26,6 +26,7 @@
 #include "libs/base/status.h"
 #include "libs/failpoint/failpoint.h"
 #include "libs/process/subprocess.h"
+#include "libs/telemetry/log.h"
 #include "services/shim/adapters/supervisor_command.h"
 #include "services/shim/adapters/task_cgroup.h"
 #include "services/shim/adapters/user_home.h"
@@ -103,7 +104,19 @@ std::string ProcessRuntime::CgroupName(const std::string& task_id) const {
   return "dstack-" + base::Sha256Hex(settings_.shim_id + "/" + task_id).substr(0, 16);
 }
 
-absl::StatusOr<ProcessRuntime::ProcessFile> ProcessRuntime::Load(const std::string& task_id) const {
+absl::StatusOr<ProcessRuntime::ProcessFile> ProcessRuntime::Load(const std::string& task_id) {
+  base::MutexLock lock(file_mutex_);
+  auto file = Read(task_id);
+  if (!file.ok() || file->process || !file->is_starting) return file;
+  file->process = FindByMark(task_id);
+  if (!file->process) return file;
+  if (const absl::Status saved = Save(task_id, *file); !saved.ok()) {
+    telemetry::Warn("a process could not be noted", {{"task_id", task_id}, {"status", saved}});
+  }
+  return file;
+}
+
+absl::StatusOr<ProcessRuntime::ProcessFile> ProcessRuntime::Read(const std::string& task_id) const {
   const auto text = base::ReadFile(FilePath(task_id));
   if (absl::IsNotFound(text.status())) return NoProcess(task_id);
   if (!text.ok()) return text.status();
@@ -212,7 +225,6 @@ ContainerStatus ProcessRuntime::ToStatus(const std::string& task_id, const Proce
   ContainerStatus status{.name = file.name, .task_id = task_id};
   if (!file.is_starting) return status;
   std::optional<ProcessIdentity> process = file.process;
-  if (!process) process = FindByMark(task_id);
   const std::string runner_dir = home_.RunnerDir(task_id);
   if (!process) {
     // Cut off around the spawn. Without a trace of a supervisor there was none; otherwise it ran,
@@ -251,9 +263,8 @@ void ProcessRuntime::WatchExit(const std::string& task_id,
                                std::function<void(absl::Status)> callback) {
   const auto file = Load(task_id);
   if (!file.ok()) return callback(file.status());
-  const auto process = file->process ? file->process : FindByMark(task_id);
-  if (!process) return callback(absl::OkStatus());
-  watcher_.Watch(*process, [callback = std::move(callback)](bool has_ended) {
+  if (!file->process) return callback(absl::OkStatus());
+  watcher_.Watch(*file->process, [callback = std::move(callback)](bool has_ended) {
     callback(has_ended ? absl::OkStatus() : absl::CancelledError("the shim is stopping"));
   });
 }
@@ -269,14 +280,12 @@ absl::Status ProcessRuntime::Signal(const std::string& task_id, int signal) {
     KillAll(task_id, file);
     return absl::OkStatus();
   }
-  const auto process = file.process ? file.process : FindByMark(task_id);
-  if (process && IsAlive(*process)) ::kill(process->pid, signal);
+  if (file.process && IsAlive(*file.process)) ::kill(file.process->pid, signal);
   return absl::OkStatus();
 }
 
 void ProcessRuntime::KillAll(const std::string& task_id, const ProcessFile& file) {
-  const auto process = file.process ? file.process : FindByMark(task_id);
-  if (process) KillProcessTree(*process);
+  if (file.process) KillProcessTree(*file.process);
   // What was orphaned by a supervisor that died before: found by its control group or by its mark.
   const TaskCgroup cgroup(CgroupName(task_id));
   cgroup.Kill();
@@ -300,6 +309,7 @@ absl::Status ProcessRuntime::Remove(const std::string& task_id) {
   auto file = Load(task_id);
   // Without a file, or with a damaged one, there may still be processes with the task's mark.
   if (!file.ok()) file = ProcessFile{.is_starting = true};
+  if (!file->process) file->process = FindByMark(task_id);
   KillAll(task_id, *file);
   const ContainerStatus status = ToStatus(task_id, *file);  // reaps
   if (status.state == ContainerState::kRunning) {
@@ -310,6 +320,7 @@ absl::Status ProcessRuntime::Remove(const std::string& task_id) {
     base::MutexLock lock(mutex_);
     exit_statuses_.erase(task_id);
   }
+  base::MutexLock lock(file_mutex_);
   return base::RemoveAll(FilePath(task_id));
 }
 

@@ -62,7 +62,10 @@ class ProcessRuntime final : public ContainerRuntime {
     std::optional<ProcessIdentity> process;
   };
 
-  absl::StatusOr<ProcessFile> Load(const std::string& task_id) const;
+  // The supervisor of a start that was cut off is looked for and noted, because its mark is gone
+  // with it and a start without a trace would count as one that never was.
+  absl::StatusOr<ProcessFile> Load(const std::string& task_id);
+  absl::StatusOr<ProcessFile> Read(const std::string& task_id) const;
   absl::Status Save(const std::string& task_id, const ProcessFile& file) const;
   std::string FilePath(const std::string& task_id) const;
   std::string Mark(const std::string& task_id) const;
@@ -76,6 +79,8 @@ class ProcessRuntime final : public ContainerRuntime {
 
   const ShimHome home_;
   const ProcessRuntimeSettings settings_;
+  // Held while a process is noted or its file is removed.
+  base::Mutex file_mutex_;
   base::Mutex mutex_;
   // Of our own children, which can be asked for only once.
   std::map<std::string, int> exit_statuses_ GUARDED_BY(mutex_);

@@ -185,6 +185,22 @@ TEST_CASE("a start that was cut off is neither lost nor done twice") {
   }
 }
 
+TEST_CASE("a supervisor whose start was cut off ends as any other") {
+  for (const double grace : {0.0, 10.0}) {
+    INFO(grace);
+    Fixture fixture;
+    fixture.Start("shim.process.after_spawn=crash");
+    const v1::TaskSpec task = fixture.Submit();
+    fixture.shim.AwaitCrash();
+    fixture.Restart();
+    const auto running = fixture.client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
+    CHECK_FALSE(running.container_id().empty());
+    fixture.client->Terminate(task.task_id(), grace);
+    const auto ended = fixture.client->AwaitState(task.task_id(), v1::TASK_STATE_TERMINATED);
+    CHECK(ended.container_id() == running.container_id());
+  }
+}
+
 TEST_CASE("what needs an engine is refused with all reasons") {
   Fixture fixture;
   fixture.Start();

@@ -228,6 +228,7 @@ TEST_CASE("a submit that was never answered leaves nothing") {
   REQUIRE(base::MakeDirs(home.TaskDir(kFirst), 0700).ok());
   CHECK(journal.LoadAll()->empty());
   CHECK_FALSE(base::Exists(home.TaskDir(kFirst)));
+  CHECK(std::filesystem::is_empty(home.Trash()));
   CHECK_FALSE(base::Exists(home.Damaged()));
 }
 
