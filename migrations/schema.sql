@@ -6,6 +6,11 @@ CREATE TABLE public.blobs (
 );
 ALTER TABLE ONLY public.blobs ALTER COLUMN content SET STORAGE EXTERNAL;
 
+CREATE TABLE public.chores (
+    name text NOT NULL,
+    next_at timestamp with time zone NOT NULL
+);
+
 CREATE TABLE public.events (
     project_id uuid NOT NULL,
     transaction xid8 DEFAULT pg_current_xact_id() NOT NULL,
@@ -80,7 +85,12 @@ CREATE TABLE public.instances (
     owner_epoch bigint DEFAULT 0 NOT NULL,
     created_at timestamp with time zone NOT NULL,
     finished_at timestamp with time zone,
+    drain_since timestamp with time zone,
+    drain_reason text DEFAULT ''::text NOT NULL,
+    is_drain_confirmed boolean DEFAULT true NOT NULL,
+    drain_live_tasks integer DEFAULT 0 NOT NULL,
     CONSTRAINT instances_busy_blocks_check CHECK ((busy_blocks >= 0)),
+    CONSTRAINT instances_drain_live_tasks_check CHECK ((drain_live_tasks >= 0)),
     CONSTRAINT instances_instance_num_check CHECK ((instance_num >= 0)),
     CONSTRAINT instances_jump_port_check CHECK (((jump_port >= 1) AND (jump_port <= 65535))),
     CONSTRAINT instances_port_check CHECK (((port >= 1) AND (port <= 65535))),
@@ -119,6 +129,7 @@ CREATE TABLE public.jobs (
     task_revision bigint DEFAULT 0 NOT NULL,
     runner_revision bigint DEFAULT 0 NOT NULL,
     logs_ended boolean DEFAULT false NOT NULL,
+    are_logs_deleted boolean DEFAULT false NOT NULL,
     CONSTRAINT jobs_blocks_check CHECK ((blocks >= 0)),
     CONSTRAINT jobs_job_num_check CHECK ((job_num >= 0)),
     CONSTRAINT jobs_replica_num_check CHECK ((replica_num >= 0)),
@@ -215,6 +226,12 @@ CREATE TABLE public.settings (
     value text NOT NULL
 );
 
+CREATE TABLE public.usage_points (
+    subject_id uuid NOT NULL,
+    "time" timestamp with time zone NOT NULL,
+    point bytea NOT NULL
+);
+
 CREATE TABLE public.user_files (
     user_id uuid NOT NULL,
     digest text NOT NULL,
@@ -241,6 +258,9 @@ CREATE TABLE public.users (
 
 ALTER TABLE ONLY public.blobs
     ADD CONSTRAINT blobs_pkey PRIMARY KEY (digest);
+
+ALTER TABLE ONLY public.chores
+    ADD CONSTRAINT chores_pkey PRIMARY KEY (name);
 
 ALTER TABLE ONLY public.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (project_id, transaction, id);
@@ -290,6 +310,9 @@ ALTER TABLE ONLY public.schema_migrations
 ALTER TABLE ONLY public.settings
     ADD CONSTRAINT settings_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY public.usage_points
+    ADD CONSTRAINT usage_points_pkey PRIMARY KEY (subject_id, "time");
+
 ALTER TABLE ONLY public.user_files
     ADD CONSTRAINT user_files_pkey PRIMARY KEY (user_id, digest);
 
@@ -318,6 +341,8 @@ CREATE INDEX instances_of_project ON public.instances USING btree (project_id, f
 
 CREATE INDEX instances_owner ON public.instances USING btree (owner_replica_id) WHERE (status <> 'terminated'::text);
 
+CREATE INDEX jobs_ended_with_logs ON public.jobs USING btree (finished_at) WHERE ((finished_at IS NOT NULL) AND (NOT are_logs_deleted));
+
 CREATE INDEX jobs_of_host ON public.jobs USING btree (instance_id) WHERE (NOT is_released);
 
 CREATE INDEX jobs_waiting ON public.jobs USING btree (priority DESC, submitted_at, id) WHERE (status = 'submitted'::text);
@@ -337,6 +362,12 @@ CREATE UNIQUE INDEX runs_known_name ON public.runs USING btree (project_id, name
 CREATE INDEX runs_newest ON public.runs USING btree (project_id, submitted_at DESC, id DESC) WHERE (forgotten_at IS NULL);
 
 CREATE INDEX runs_newest_of_user ON public.runs USING btree (project_id, user_id, submitted_at DESC, id DESC) WHERE (forgotten_at IS NULL);
+
+CREATE INDEX usage_points_by_age ON public.usage_points USING btree ("time");
+
+CREATE INDEX user_files_by_age ON public.user_files USING btree (created_at);
+
+CREATE INDEX user_files_of_blob ON public.user_files USING btree (digest);
 
 CREATE INDEX user_tokens_of_user ON public.user_tokens USING btree (user_id);
 

@@ -39,6 +39,7 @@ ControlPlane::Settings PlaneSettings(const Options& options,
   settings.master_key = master_key;
   settings.admin_token = admin_token;
   settings.replica_id = replica_id;
+  settings.retention = options.retention;
   settings.host = options.host;
   settings.port = options.port;
   settings.is_plaintext_allowed = options.is_plaintext_allowed;

@@ -19,6 +19,7 @@
 #include "services/server/api/fleet_service.h"
 #include "services/server/api/instance_service.h"
 #include "services/server/api/log_service.h"
+#include "services/server/api/metrics_service.h"
 #include "services/server/api/open_streams.h"
 #include "services/server/api/project_service.h"
 #include "services/server/api/run_service.h"
@@ -28,6 +29,7 @@
 #include "services/server/api/watch_hub.h"
 #include "services/server/host_side.h"
 #include "services/server/logs/log_hub.h"
+#include "services/server/reconcile/housekeeper.h"
 #include "services/server/reconcile/run_reconciler.h"
 #include "services/server/reconcile/scheduler.h"
 #include "services/server/reconcile/wake_loop.h"
@@ -45,6 +47,8 @@ constexpr int kMaxRequestBytes = 8 << 20;
 // something.
 constexpr std::chrono::seconds kHealthInterval{2};
 constexpr int kHealthTurnsPerSweep = 5;
+// Points of all hosts that came since go into one statement.
+constexpr std::chrono::seconds kUsageInterval{5};
 
 absl::StatusOr<SshKeyPair> MakeKey(const std::string& comment) {
   ASSIGN_OR_RETURN(ssh::KeyPair pair, ssh::GenerateKeyPair(comment));
@@ -85,6 +89,7 @@ struct Api {
                       clock,
                       ids),
         fleet_use_cases(stores.fleets, clock, ids),
+        instance_use_cases(stores.instances, clock),
         identity_use_cases(stores.identities, MakeKey),
         pool("streams", kStreamThreads),
         log_hub(notifications),
@@ -101,14 +106,15 @@ struct Api {
              access,
              stores.runs),
         fleets(gate, access, fleet_use_cases, stores.fleets),
-        instances(gate, access, stores.instances),
+        instances(gate, access, instance_use_cases, stores.instances),
         projects(gate, access, identity_use_cases, stores.identities),
         users(gate, identity_use_cases, stores.identities),
         files(gate, stores.files, pool),
+        usage(gate, access, instance_use_cases, stores.runs, stores.usage),
         server(gate, clock, facts) {}
 
   std::vector<grpc::Service*> services() {
-    return {&runs, &logs, &fleets, &instances, &projects, &users, &files, &server};
+    return {&runs, &logs, &fleets, &instances, &projects, &users, &files, &usage, &server};
   }
   static std::vector<std::string> names() {
     return {api::v1::RunService::service_full_name(),
@@ -118,6 +124,7 @@ struct Api {
             api::v1::ProjectService::service_full_name(),
             api::v1::UserService::service_full_name(),
             api::v1::FileService::service_full_name(),
+            api::v1::MetricsService::service_full_name(),
             api::v1::ServerService::service_full_name()};
   }
 
@@ -126,6 +133,7 @@ struct Api {
   Access access;
   RunUseCases run_use_cases;
   FleetUseCases fleet_use_cases;
+  InstanceUseCases instance_use_cases;
   IdentityUseCases identity_use_cases;
   OpenStreams open_streams;
   exec::ThreadPool pool;
@@ -138,6 +146,7 @@ struct Api {
   ProjectService projects;
   UserService users;
   FileService files;
+  MetricsService usage;
   ServerService server;
 };
 
@@ -149,7 +158,8 @@ struct ControlPlane::Parts {
         box(std::move(box_in)),
         pool({.conninfo = settings.conninfo, .max_connections = settings.database_connections}),
         stores({.pool = pool, .box = box, .clock = clock, .ids = ids}),
-        notifications(settings.conninfo) {}
+        notifications(settings.conninfo),
+        usage(stores.usage) {}
 
   absl::Status Start();
   void Stop(std::chrono::milliseconds grace);
@@ -165,6 +175,7 @@ struct ControlPlane::Parts {
   Stores stores;
   PostgresNotifications notifications;
   telemetry::Metrics metrics;
+  UsageRecorder usage;
   std::string server_id;
   std::unique_ptr<Api> api;
   std::unique_ptr<LogIngest> ingest;
@@ -172,6 +183,8 @@ struct ControlPlane::Parts {
   std::unique_ptr<Scheduler> scheduler;
   std::unique_ptr<rpc::Server> server;
   std::unique_ptr<WakeLoop> health_loop;
+  std::unique_ptr<WakeLoop> usage_loop;
+  std::unique_ptr<Housekeeper> housekeeper;
   std::atomic<bool> is_ready{false};
   std::atomic<bool> is_database_up{true};
   int health_turns = 0;  // of the health loop alone
@@ -212,12 +225,17 @@ absl::Status ControlPlane::Parts::Start() {
   ASSIGN_OR_RETURN(server, rpc::Server::Start(options));
   health_loop =
       std::make_unique<WakeLoop>("health", kHealthInterval, [this] { return LookAtHealth(); });
+  usage_loop =
+      std::make_unique<WakeLoop>("usage", kUsageInterval, [this] { return usage.Flush(); });
+  housekeeper = std::make_unique<Housekeeper>(stores.retention, settings.retention, clock);
   return absl::OkStatus();
 }
 
 void ControlPlane::Parts::Stop(std::chrono::milliseconds grace) {
   is_ready = false;
   health_loop.reset();
+  usage_loop.reset();
+  housekeeper.reset();
   if (api) api->open_streams.EndAll(ShuttingDown());
   if (server) server->Shutdown(grace);
   scheduler.reset();
@@ -302,6 +320,7 @@ void ControlPlane::StopServing(std::chrono::milliseconds grace) { parts_->Stop(g
 Stores& ControlPlane::stores() { return parts_->stores; }
 Notifications& ControlPlane::notifications() { return parts_->notifications; }
 LogIngest& ControlPlane::ingest() { return *parts_->ingest; }
+UsageRecorder& ControlPlane::usage() { return parts_->usage; }
 telemetry::Metrics& ControlPlane::metrics() { return parts_->metrics; }
 const base::Clock& ControlPlane::clock() const { return parts_->clock; }
 const std::string& ControlPlane::server_id() const { return parts_->server_id; }

@@ -11,7 +11,9 @@
 #include "libs/telemetry/metrics.h"
 #include "services/server/logs/log_ingest.h"
 #include "services/server/ports/notifications.h"
+#include "services/server/ports/retention_store.h"
 #include "services/server/store/stores.h"
+#include "services/server/usage/usage_recorder.h"
 
 namespace dstack::server {
 
@@ -32,6 +34,7 @@ class ControlPlane {
     std::string tls_certificate_file;
     std::string tls_key_file;
     int max_threads = 64;
+    Retention retention;
   };
 
   // Brings the database to this version, makes admin and project `main`, and listens; health says
@@ -50,6 +53,7 @@ class ControlPlane {
   Stores& stores();
   Notifications& notifications();
   LogIngest& ingest();
+  UsageRecorder& usage();
   telemetry::Metrics& metrics();
   const base::Clock& clock() const;
   const std::string& server_id() const;

@@ -33,8 +33,8 @@ base::Secret RunnerTokenKey(const base::Secret& master_key) {
 
 namespace {
 
-// Name of an installation's directory on its hosts: 12 digits of the id tell installations apart, and paths of
-// sockets below it stay short.
+// Name of an installation's directory on its hosts: 12 digits of the id tell installations apart,
+// and paths of sockets below it stay short.
 std::string DirectoryName(const std::string& server_id) { return server_id.substr(0, 13); }
 
 }  // namespace
@@ -55,7 +55,8 @@ absl::StatusOr<std::unique_ptr<HostSide>> HostSide::Start(ControlPlane& plane,
   ASSIGN_OR_RETURN(parts->transports, SshTransports::Create());
   parts->installer = std::make_unique<AgentInstaller>(
       parts->bundle,
-      AgentInstaller::Options{.server_id = DirectoryName(plane.server_id()), .base_image = settings.base_image});
+      AgentInstaller::Options{.server_id = DirectoryName(plane.server_id()),
+                              .base_image = settings.base_image});
   HostClaimer::Options options;
   options.agents.server_id = plane.server_id();
   options.agents.replica_id = settings.replica_id;
@@ -71,6 +72,7 @@ absl::StatusOr<std::unique_ptr<HostSide>> HostSide::Start(ControlPlane& plane,
                                 .identities = stores.identities,
                                 .notifications = plane.notifications(),
                                 .ingest = plane.ingest(),
+                                .usage = plane.usage(),
                                 .transports = *parts->transports,
                                 .installer = *parts->installer,
                                 .clock = plane.clock(),

@@ -1,10 +1,12 @@
 #include "services/server/options.h"
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <sstream>
 
 #include "CLI/CLI.hpp"
+#include "absl/strings/numbers.h"
 #include "fmt/format.h"
 #include "libs/base/version.h"
 #include "libs/config/shorthand/duration.h"
@@ -26,6 +28,21 @@ struct RawOptions {
   bool is_debug = false;
   bool yes = false;
   bool no = false;
+};
+
+// Settings without flags, as few change them: seconds, 0 keeps for ever.
+struct RetentionSetting {
+  const char* variable;
+  std::chrono::seconds Retention::*value;
+};
+constexpr std::array kRetentionSettings = {
+    RetentionSetting{"DSTACK_SERVER_METRICS_RUNNING_TTL_SECONDS", &Retention::usage_running},
+    RetentionSetting{"DSTACK_SERVER_METRICS_FINISHED_TTL_SECONDS", &Retention::usage_finished},
+    RetentionSetting{"DSTACK_SERVER_EVENTS_TTL_SECONDS", &Retention::events},
+    RetentionSetting{"DSTACK_SERVER_LOGS_TTL_SECONDS", &Retention::logs},
+    RetentionSetting{"DSTACK_SERVER_DELETED_RUNS_TTL_SECONDS", &Retention::forgotten_runs},
+    RetentionSetting{"DSTACK_SERVER_FILES_TTL_SECONDS", &Retention::files},
+    RetentionSetting{"DSTACK_SERVER_REQUESTS_TTL_SECONDS", &Retention::requests},
 };
 
 std::string Or(const std::optional<std::string>& value, const std::string& fallback) {
@@ -138,6 +155,24 @@ std::string CheckValues(const RawOptions& raw, Options& options) {
   return "";
 }
 
+// The first wrong value; empty: all is well.
+std::string ReadRetention(const EnvironmentLookup& lookup, Retention* retention) {
+  constexpr std::int64_t kMostSeconds = 3650LL * 24 * 3600;
+  for (const RetentionSetting& setting : kRetentionSettings) {
+    const std::string text = Or(lookup(setting.variable), "");
+    if (text.empty()) continue;
+    std::int64_t seconds = 0;
+    if (!absl::SimpleAtoi(text, &seconds) || seconds < 0 || seconds > kMostSeconds) {
+      return fmt::format("{}: '{}' must be a number of seconds from 0 (for ever) to {}",
+                         setting.variable,
+                         text,
+                         kMostSeconds);
+    }
+    (*retention).*setting.value = std::chrono::seconds(seconds);
+  }
+  return "";
+}
+
 }  // namespace
 
 ParsedOptions ParseOptions(const std::vector<std::string>& arguments,
@@ -158,7 +193,8 @@ ParsedOptions ParseOptions(const std::vector<std::string>& arguments,
     return result;
   }
   if (app.got_subcommand("migrate")) options.command = Options::Command::kMigrate;
-  const std::string problem = CheckValues(raw, options);
+  std::string problem = CheckValues(raw, options);
+  if (problem.empty()) problem = ReadRetention(lookup, &options.retention);
   if (!problem.empty()) {
     result.exit_status = kUsageError;
     result.text = problem + "\n";

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "libs/base/secret.h"
+#include "services/server/ports/retention_store.h"
 
 namespace dstack::server {
 
@@ -38,6 +39,8 @@ struct Options {
   std::string agents_dir;
   std::string base_image;
   std::chrono::milliseconds host_lost_after = std::chrono::minutes(15);
+
+  Retention retention;
 
   std::string log_level = "info";
   bool is_log_json = false;

@@ -76,6 +76,24 @@ TEST_CASE("wrong values name the flag and the rule") {
   CHECK_THAT(Parse({}, {}).text, Catch::Contains("HOME"));
 }
 
+TEST_CASE("what is old is kept for as long as the environment says") {
+  const auto parsed = Parse({},
+                            {{"HOME", "/home/ann"},
+                             {"DSTACK_SERVER_EVENTS_TTL_SECONDS", "0"},
+                             {"DSTACK_SERVER_METRICS_RUNNING_TTL_SECONDS", "600"}});
+  REQUIRE(parsed.options.has_value());
+  CHECK(parsed.options->retention.events == std::chrono::seconds(0));
+  CHECK(parsed.options->retention.usage_running == std::chrono::seconds(600));
+  CHECK(parsed.options->retention.logs == std::chrono::hours(24 * 30));
+  for (const char* wrong : {"-1", "1h", "99999999999"}) {
+    const auto refused =
+        Parse({}, {{"HOME", "/home/ann"}, {"DSTACK_SERVER_LOGS_TTL_SECONDS", wrong}});
+    CHECK(refused.exit_status == 2);
+    CHECK_THAT(refused.text,
+               Catch::Contains("DSTACK_SERVER_LOGS_TTL_SECONDS") && Catch::Contains(wrong));
+  }
+}
+
 TEST_CASE("help and version are no errors") {
   CHECK(Parse({"--help"}).exit_status == 0);
   CHECK_THAT(Parse({"--help"}).text, Catch::Contains("--local-host"));

@@ -20,6 +20,7 @@
 #include "services/server/ports/instance_store.h"
 #include "services/server/ports/job_store.h"
 #include "services/server/ports/log_store.h"
+#include "services/server/usage/usage_recorder.h"
 
 namespace dstack::server {
 
@@ -68,6 +69,7 @@ struct AgentServices {
   FileStore& files;
   IdentityStore& identities;
   LogIngest& ingest;
+  UsageRecorder& usage;
   HostTransports& transports;
   HostInstaller& installer;
   const base::Clock& clock;

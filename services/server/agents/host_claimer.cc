@@ -25,6 +25,7 @@ HostClaimer::HostClaimer(const Dependencies& dependencies, Options options)
                 dependencies_.files,
                 dependencies_.identities,
                 dependencies_.ingest,
+                dependencies_.usage,
                 dependencies_.transports,
                 dependencies_.installer,
                 dependencies_.clock,

@@ -30,6 +30,7 @@ class HostClaimer {
     IdentityStore& identities;
     Notifications& notifications;
     LogIngest& ingest;
+    UsageRecorder& usage;
     HostTransports& transports;
     HostInstaller& installer;
     const base::Clock& clock;

@@ -53,6 +53,8 @@ struct Fixture {
   fakes::MemoryIdentities identities;
   FakeNotifications notifications;
   LogIngest ingest{logs, nullptr, {}};
+  fakes::MemoryUsage usage_store;
+  UsageRecorder usage{usage_store};
   DirectTransports transports;
   FixedInstaller installer{host.shim_socket()};
   base::RealClock clock;
@@ -74,6 +76,7 @@ struct Fixture {
                                                                    identities,
                                                                    notifications,
                                                                    ingest,
+                                                                   usage,
                                                                    transports,
                                                                    installer,
                                                                    clock,

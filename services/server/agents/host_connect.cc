@@ -127,6 +127,8 @@ void HostDriver::OpenSession() {
   state_ = State::kOpening;
   has_hello_ = false;
   strangers_.clear();
+  drain_report_ = {};
+  is_drain_carried_ = false;
   ShimSession::Options options;
   auto socket = transport_->Forward(shim_socket_);
   if (!socket.ok()) {
@@ -138,6 +140,7 @@ void HostDriver::OpenSession() {
   options.hello.set_replica_id(services_.options.replica_id);
   options.hello.set_epoch(instance_.owner_epoch);
   options.hello.set_protocol_version(kProtocolVersion);
+  options.hello.set_wants_metrics_batches(true);
   session_ = ShimSession::Open(executor_, services_.clock, *this, options);
 }
 

@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "fmt/format.h"
 #include "libs/base/status.h"
 #include "libs/telemetry/log.h"
 #include "services/server/domain/offer/blocks.h"
@@ -16,6 +15,12 @@ using namespace api::v1;  // NOLINT: the words of the contract read best without
 constexpr base::BackoffPolicy kConnectBackoff{milliseconds(200), milliseconds(30'000), 2.0, 0.5};
 constexpr base::BackoffPolicy kSessionBackoff{milliseconds(5), milliseconds(500), 2.0, 0.2};
 constexpr milliseconds kStoreRetry{1'000};
+constexpr milliseconds kClockTolerance{5'000};
+
+TimePoint TimeOf(const google::protobuf::Timestamp& time) {
+  return TimePoint(std::chrono::duration_cast<TimePoint::duration>(
+      std::chrono::seconds(time.seconds()) + std::chrono::nanoseconds(time.nanos())));
+}
 
 std::string RuntimeName(shim::v1::ContainerRuntime runtime) {
   switch (runtime) {
@@ -232,14 +237,64 @@ void HostDriver::OnSyncDone() {
                     {{"instance_id", instance_.id}, {"error", cleared}});
   ReloadJobs();
   if (state_ == State::kReady) FenceStrangers();
+  if (state_ == State::kReady) StoreDrain();
+  CarryDrain();
   if (state_ == State::kReady) upgrade_.OnSynced();
 }
 
 void HostDriver::OnDrainStatus(const shim::v1::DrainStatus& status) {
-  ShowMessage(
-      status.is_draining()
-          ? fmt::format("takes no new jobs ({} live): {}", status.live_tasks(), status.reason())
-          : "");
+  drain_report_ = {status.is_draining(), status.reason(), status.live_tasks()};
+  // Before that the host's row may be older than the session.
+  if (state_ != State::kReady) return;
+  StoreDrain();
+  CarryDrain();
+}
+
+void HostDriver::StoreDrain() {
+  Instance changed = instance_;
+  if (!ApplyDrainReport(drain_report_, services_.clock.Now(), changed)) return;
+  const bool was_confirmed = instance_.is_drain_confirmed;
+  UpdateInstance([this](Instance& instance) {
+    return ApplyDrainReport(drain_report_, services_.clock.Now(), instance);
+  });
+  // The host has forgotten what it was told in this session.
+  if (was_confirmed && !instance_.is_drain_confirmed) is_drain_carried_ = false;
+}
+
+// Tells the host the wish of the row, once in a session and again when either side changes.
+void HostDriver::CarryDrain() {
+  if (state_ != State::kReady) return;
+  if (instance_.is_drain_confirmed && IsAsWished(instance_, drain_report_)) return;
+  std::optional<std::string> wish;
+  if (instance_.drain) wish = instance_.drain->reason;
+  if (is_drain_carried_ && carried_drain_ == wish) return;
+  is_drain_carried_ = true;
+  carried_drain_ = wish;
+  shim::v1::SessionRequest request;
+  request.mutable_drain()->set_is_draining(wish.has_value());
+  request.mutable_drain()->set_reason(wish.value_or(""));
+  SendToShim(std::move(request));
+}
+
+// A batch may hold what was measured while the session was down.
+void HostDriver::OnHostMetrics(const shim::v1::HostMetricsBatch& batch) {
+  if (batch.samples().empty()) return;
+  const TimePoint now = services_.clock.Now();
+  const TimePoint newest = TimeOf(batch.samples(batch.samples_size() - 1).time());
+  // Kept while it is about right, so that samples keep their distances.
+  if (std::chrono::abs(newest + clock_offset_ - now) > kClockTolerance)
+    clock_offset_ = now - newest;
+  const std::uint32_t cpus = instance_.resources ? instance_.resources->cpus() : 0;
+  for (const shim::v1::HostMetrics& sample : batch.samples()) {
+    const auto time =
+        std::chrono::time_point_cast<TimePoint::duration>(TimeOf(sample.time()) + clock_offset_);
+    if (auto point = usage_.Add(SampleOfHost(sample, cpus, time)))
+      services_.usage.Add(instance_.id.str(), *std::move(point));
+    for (const shim::v1::TaskMetrics& task : sample.tasks()) {
+      const auto job = jobs_.find(task.task_id());
+      if (job != jobs_.end()) job->second->OnTaskMetrics(task, time);
+    }
+  }
 }
 
 void HostDriver::ShowMessage(const std::string& message) {
@@ -323,6 +378,8 @@ void HostDriver::ReloadInstance() {
     Finish();
   } else if (instance_.status == INSTANCE_STATUS_TERMINATING) {
     DropReleased();
+  } else {
+    CarryDrain();
   }
 }
 

@@ -15,6 +15,8 @@
 #include "services/server/agents/job_driver.h"
 #include "services/server/agents/mailbox.h"
 #include "services/server/agents/shim_session.h"
+#include "services/server/domain/instance/drain.h"
+#include "services/server/domain/usage/usage_meter.h"
 
 namespace dstack::server {
 
@@ -70,6 +72,7 @@ class HostDriver final : private JobHost, private ShimSession::Events {
   void OnTaskRemoved(const std::string& task_id) override;
   void OnSyncDone() override;
   void OnHostFacts(const shim::v1::HostFacts& facts) override;
+  void OnHostMetrics(const shim::v1::HostMetricsBatch& batch) override;
   void OnCommandFailed(const shim::v1::CommandFailed& failure) override;
   void OnDrainStatus(const shim::v1::DrainStatus& status) override;
   void OnComponentStatus(const shim::v1::ComponentStatus& status) override;
@@ -101,6 +104,8 @@ class HostDriver final : private JobHost, private ShimSession::Events {
   void Leave();
   void Uninstall();
   void OnLeft(const absl::Status& status);
+  void StoreDrain();
+  void CarryDrain();
   void Abandon(const std::string& message);
   void MarkTerminated(InstanceTerminationReason reason, const std::string& message);
   bool WasSetUp() const;
@@ -141,6 +146,15 @@ class HostDriver final : private JobHost, private ShimSession::Events {
   // The shim that runs did not answer: the next installation replaces it.
   bool is_takeover_due_ = false;
   HostUpgrade upgrade_;
+  // Of the present session: what the host told last, and the wish that was carried to it (absent:
+  // the drain is lifted).
+  DrainReport drain_report_;
+  bool is_drain_carried_ = false;
+  std::optional<std::string> carried_drain_;
+
+  UsageMeter usage_;
+  // From the host's clock to ours.
+  std::chrono::nanoseconds clock_offset_{0};
 
   std::map<std::string, std::shared_ptr<JobDriver>> jobs_;
   // Tasks of the host without a job here.

@@ -64,12 +64,15 @@ struct Fixture {
   exec::ThreadPool connect_pool{"connect", 2};
   exec::ThreadPool pool{"pool", 2};
   LogIngest ingest{logs, nullptr, {}};
+  fakes::MemoryUsage usage_store;
+  UsageRecorder usage{usage_store};
   AgentServices services{hosts.instances(),
                          hosts.jobs(),
                          logs,
                          files,
                          identities,
                          ingest,
+                         usage,
                          transports,
                          installer,
                          clock,
@@ -195,6 +198,104 @@ TEST_CASE("a device's failure is stored the moment the host tells it") {
   facts.set_is_probing(false);
   f.host.SetFacts(facts);
   testing::Await(5s, [&] { return f.hosts.GetInstance(kHost).resources->gpus_size() == 0; });
+}
+
+void SetDrain(Fixture& f, const std::optional<std::string>& reason) {
+  REQUIRE(f.hosts.instances().SetDrain(kHost, reason, UserId("u"), f.clock.Now()).ok());
+  f.driver->Wake();
+}
+
+bool IsConfirmed(Fixture& f) { return f.hosts.GetInstance(kHost).is_drain_confirmed; }
+
+TEST_CASE("a drain is carried to the host and lifted again") {
+  Fixture f;
+  f.host.SetScript({.runs_on = true});
+  f.DriveUntilReady();
+  f.Assign("job-a");
+  f.AwaitStatus("job-a", JOB_STATUS_RUNNING);
+  SetDrain(f, "new kernel");
+  testing::Await(5s, [&] { return IsConfirmed(f); });
+  CHECK(f.host.drain() == "new kernel");
+  CHECK(f.hosts.GetInstance(kHost).drain_live_tasks == 1);
+  CHECK_FALSE(IsDrainedEmpty(f.hosts.GetInstance(kHost)));
+  CHECK(f.GetJob("job-a").status == JOB_STATUS_RUNNING);
+  f.host.Finish("job-a", 0);
+  testing::Await(5s, [&] { return f.hosts.GetInstance(kHost).drain_live_tasks == 0; });
+  SetDrain(f, std::nullopt);
+  testing::Await(5s, [&] { return IsConfirmed(f); });
+  CHECK_FALSE(f.host.drain().has_value());
+}
+
+TEST_CASE("a host that was away or has forgotten its drain is told when it is back") {
+  Fixture f;
+  f.DriveUntilReady();
+  f.host.Stop();
+  SetDrain(f, "new kernel");
+  f.host.Start();
+  testing::Await(5s, [&] { return IsConfirmed(f); });
+  f.host.Stop();
+  f.host.SetDrain(std::nullopt);
+  f.host.Start();
+  testing::Await(5s, [&] { return f.host.drain() == "new kernel"; });
+  testing::Await(5s, [&] { return IsConfirmed(f); });
+}
+
+TEST_CASE("a drain that is set on the host itself is shown, and lifted from here") {
+  Fixture f;
+  f.DriveUntilReady();
+  f.host.SetDrain("by hand");
+  testing::Await(5s, [&] { return f.hosts.GetInstance(kHost).drain.has_value(); });
+  CHECK(f.hosts.GetInstance(kHost).drain->reason == "by hand");
+  SetDrain(f, std::nullopt);
+  testing::Await(5s, [&] { return !f.host.drain().has_value(); });
+}
+
+// `count` samples, one a second, the last one of them at `end` on the host's clock.
+shim::v1::HostMetricsBatch Load(const std::string& task_id, std::int64_t end, int count) {
+  shim::v1::HostMetricsBatch batch;
+  for (int i = 0; i < count; ++i) {
+    shim::v1::HostMetrics* sample = batch.add_samples();
+    sample->mutable_time()->set_seconds(end - count + 1 + i);
+    sample->set_cpu_usage_ratio(0.5);
+    shim::v1::TaskMetrics* task = sample->add_tasks();
+    task->set_task_id(task_id);
+    task->set_cpu_usage_micros(static_cast<std::uint64_t>(i) * 500'000);
+    task->set_memory_used_bytes(7);
+  }
+  return batch;
+}
+
+TEST_CASE("what host and job use becomes points, whatever clock the host has") {
+  Fixture f;
+  f.host.SetScript({.runs_on = true});
+  f.DriveUntilReady();
+  f.Assign("job-a");
+  f.AwaitStatus("job-a", JOB_STATUS_RUNNING);
+  runner::v1::SessionResponse activity;
+  activity.mutable_ssh_activity()->set_open_connections(2);
+  f.host.TellUsage("job-a", activity);
+  const auto points = [&](const std::string& id) {
+    f.usage.Flush();
+    return *f.usage_store.Read(id, {});
+  };
+  // Half a minute that was measured while the server was away, by a clock of the year 2001.
+  constexpr std::int64_t kHostTime = 1'000'000'000;
+  const TimePoint now = f.clock.Now();
+  f.host.Measure(Load("job-a", kHostTime, 30));
+  testing::Await(5s, [&] { return points("host-1").size() >= 2 && points("job-a").size() >= 2; });
+  const auto host = points("host-1");
+  CHECK(host[1].cpus_used() == Approx(2.0));
+  CHECK(host[1].time().seconds() - host[0].time().seconds() == 10);
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(now.time_since_epoch()).count();
+  CHECK(std::abs(host.back().time().seconds() - seconds) <= 30);
+  CHECK(points("job-a")[1].cpus_used() == Approx(0.5));
+  CHECK(points("job-a")[1].memory_used_bytes() == 7);
+  // The end of the job is not lost.
+  const std::size_t before = points("job-a").size();
+  f.host.Finish("job-a", 0);
+  f.AwaitReleased("job-a");
+  testing::Await(5s, [&] { return points("job-a").size() > before; });
+  CHECK(points("job-a").back().ssh_activity().open_connections() == 2);
 }
 
 TEST_CASE("a job runs to its end: logs whole, exit status, everything removed") {

@@ -50,6 +50,7 @@ JobDriver::JobDriver(AgentServices& services,
       mailbox_(std::move(mailbox)),
       job_(std::move(row.job)),
       run_(std::move(row.run)),
+      usage_(job_.id, services.usage),
       link_backoff_(kLinkBackoff, services.random) {
   reports_.logs_ended = job_.logs_ended;
 }
@@ -408,6 +409,18 @@ void JobDriver::OnRunnerStatus(const runner::v1::JobStatus& status) {
   if (reports_.runner.has_value() && status.revision() < reports_.runner->revision()) return;
   reports_.runner = status;
   Drive();
+}
+
+void JobDriver::OnTaskMetrics(const shim::v1::TaskMetrics& metrics, TimePoint time) {
+  usage_.AddOutside(SampleOfTask(metrics, time));
+}
+
+void JobDriver::OnJobMetrics(const runner::v1::JobMetrics& metrics) {
+  usage_.AddInside(SampleOfJob(metrics, services_.clock.Now()));
+}
+
+void JobDriver::OnSshActivity(const runner::v1::SshActivity& activity) {
+  usage_.SetSshActivity(activity);
 }
 
 absl::StatusOr<std::string> JobDriver::LoadArchive(const std::string& digest) {

@@ -10,6 +10,7 @@
 #include "libs/base/backoff.h"
 #include "services/server/agents/agent_services.h"
 #include "services/server/agents/job_reports.h"
+#include "services/server/agents/job_usage.h"
 #include "services/server/agents/runner_link.h"
 
 namespace dstack::server {
@@ -47,6 +48,8 @@ class JobDriver final : public RunnerLink::Events, public std::enable_shared_fro
   void OnTaskStatus(const shim::v1::TaskStatus& status);
   void OnTaskRemoved();
   void OnCommandFailed(const shim::v1::CommandFailed& failure);
+  // What the task uses, measured from outside at that time (our clock).
+  void OnTaskMetrics(const shim::v1::TaskMetrics& metrics, TimePoint time);
   // The session is ready; tasks that were not reported are not there.
   void OnSynced();
   void OnSessionLost();
@@ -60,6 +63,8 @@ class JobDriver final : public RunnerLink::Events, public std::enable_shared_fro
   bool IsReleased() const { return is_forgotten_ || job_.is_released; }
 
   void OnRunnerStatus(const runner::v1::JobStatus& status) override;
+  void OnJobMetrics(const runner::v1::JobMetrics& metrics) override;
+  void OnSshActivity(const runner::v1::SshActivity& activity) override;
   absl::StatusOr<std::string> LoadArchive(const std::string& digest) override;
   void OnJobRefused(const std::string& message) override;
   void OnLogsEnded() override;
@@ -107,6 +112,7 @@ class JobDriver final : public RunnerLink::Events, public std::enable_shared_fro
   Job job_;
   Run run_;
   JobReports reports_;
+  JobUsage usage_;
   bool is_forgotten_ = false;
 
   // Of the present session with the shim.

@@ -98,10 +98,14 @@ void RunnerLink::Dispatch(const runner::v1::SessionResponse& response) {
       return OnEndOfLogs(response.end_of_logs());
     case Case::kFilesNeeded:
       return SendFiles(response.files_needed());
+    case Case::kMetrics:
+      return events_->OnJobMetrics(response.metrics());
+    case Case::kSshActivity:
+      return events_->OnSshActivity(response.ssh_activity());
     case Case::kJobRefused:
       return events_->OnJobRefused(response.job_refused().message());
     default:
-      return;  // metrics, or newer than this version
+      return;  // newer than this version
   }
 }
 

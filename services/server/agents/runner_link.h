@@ -28,6 +28,8 @@ class RunnerLink : public std::enable_shared_from_this<RunnerLink> {
    public:
     virtual ~Events() = default;
     virtual void OnRunnerStatus(const runner::v1::JobStatus& status) = 0;
+    virtual void OnJobMetrics(const runner::v1::JobMetrics& metrics) = 0;
+    virtual void OnSshActivity(const runner::v1::SshActivity& activity) = 0;
     // Content of an archive of the job.
     virtual absl::StatusOr<std::string> LoadArchive(const std::string& digest) = 0;
     // The job can never start; the message is for people.

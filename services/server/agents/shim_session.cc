@@ -92,6 +92,8 @@ void ShimSession::Dispatch(const shim::v1::SessionResponse& response) {
       return events_->OnSyncDone();
     case Case::kHostFacts:
       return events_->OnHostFacts(response.host_facts());
+    case Case::kHostMetricsBatch:
+      return events_->OnHostMetrics(response.host_metrics_batch());
     case Case::kCommandFailed:
       return events_->OnCommandFailed(response.command_failed());
     case Case::kDrainStatus:
@@ -101,7 +103,7 @@ void ShimSession::Dispatch(const shim::v1::SessionResponse& response) {
     case Case::kUpgradeStatus:
       return events_->OnUpgradeStatus(response.upgrade_status());
     default:
-      return;  // a heartbeat, metrics, or newer than this version
+      return;  // a heartbeat, a single sample, or newer than this version
   }
 }
 

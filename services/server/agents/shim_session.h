@@ -25,6 +25,7 @@ class ShimSession : public std::enable_shared_from_this<ShimSession> {
     // Every task that the host holds has been reported.
     virtual void OnSyncDone() = 0;
     virtual void OnHostFacts(const shim::v1::HostFacts& facts) = 0;
+    virtual void OnHostMetrics(const shim::v1::HostMetricsBatch& batch) = 0;
     virtual void OnCommandFailed(const shim::v1::CommandFailed& failure) = 0;
     virtual void OnDrainStatus(const shim::v1::DrainStatus& status) = 0;
     virtual void OnComponentStatus(const shim::v1::ComponentStatus& status) = 0;

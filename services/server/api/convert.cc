@@ -6,6 +6,7 @@
 
 #include "absl/strings/escaping.h"
 #include "libs/base/status.h"
+#include "services/server/domain/instance/drain.h"
 
 namespace dstack::server {
 namespace {
@@ -222,6 +223,13 @@ api::v1::Instance ToProto(const Instance& instance) {
   InstanceHealth health = HealthOf(instance);
   result.set_health(health.status);
   result.set_health_message(std::move(health.message));
+  if (instance.drain) {
+    api::v1::InstanceDrain& drain = *result.mutable_drain();
+    drain.set_reason(instance.drain->reason);
+    *drain.mutable_since() = ToProto(instance.drain->since);
+    drain.set_is_confirmed(instance.is_drain_confirmed);
+    drain.set_is_empty(IsDrainedEmpty(instance));
+  }
   return result;
 }
 

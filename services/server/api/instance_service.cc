@@ -1,7 +1,6 @@
 #include "services/server/api/instance_service.h"
 
 #include "libs/base/status.h"
-#include "libs/base/uuid.h"
 #include "services/server/api/convert.h"
 #include "services/server/api/methods.h"
 
@@ -12,8 +11,11 @@ constexpr std::uint32_t kInstancesPageSize = 1000;
 
 }  // namespace
 
-InstanceService::InstanceService(rpc::Gate& gate, const Access& access, InstanceStore& instances)
-    : gate_(gate), access_(access), instances_(instances) {}
+InstanceService::InstanceService(rpc::Gate& gate,
+                                 const Access& access,
+                                 InstanceUseCases& use_cases,
+                                 InstanceStore& instances)
+    : gate_(gate), access_(access), use_cases_(use_cases), instances_(instances) {}
 
 grpc::Status InstanceService::ListInstances(grpc::ServerContext* context,
                                             const api::v1::ListInstancesRequest* request,
@@ -43,14 +45,25 @@ grpc::Status InstanceService::GetInstance(grpc::ServerContext* context,
       *context, methods::kGetInstance, [&](const rpc::Caller& caller) -> absl::Status {
         ASSIGN_OR_RETURN(const Project project,
                          access_.FindProject(caller, request->project_name()));
-        const absl::Status absent =
-            base::NotFound("INSTANCE_NOT_FOUND", "instance", request->instance_id());
-        if (!base::IsUuid(request->instance_id())) return absent;
-        const auto instance = instances_.Load(InstanceId(request->instance_id()));
-        if (absl::IsNotFound(instance.status())) return absent;
-        if (!instance.ok()) return instance.status();
-        if (instance->project_id != project.id) return absent;
-        *response->mutable_instance() = ToProto(*instance);
+        ASSIGN_OR_RETURN(const Instance instance, use_cases_.Find(project, request->instance_id()));
+        *response->mutable_instance() = ToProto(instance);
+        return absl::OkStatus();
+      });
+}
+
+grpc::Status InstanceService::SetInstanceDrain(grpc::ServerContext* context,
+                                               const api::v1::SetInstanceDrainRequest* request,
+                                               api::v1::SetInstanceDrainResponse* response) {
+  return gate_.Serve(
+      *context, methods::kSetInstanceDrain, [&](const rpc::Caller& caller) -> absl::Status {
+        ASSIGN_OR_RETURN(const Project project,
+                         access_.FindProject(caller, request->project_name()));
+        const std::string& id = request->instance_id();
+        ASSIGN_OR_RETURN(const Instance instance,
+                         request->is_draining()
+                             ? use_cases_.Drain(caller, project, id, request->reason())
+                             : use_cases_.LiftDrain(caller, project, id));
+        *response->mutable_instance() = ToProto(instance);
         return absl::OkStatus();
       });
 }

@@ -5,6 +5,7 @@
 #include "libs/rpc/gate.h"
 #include "services/server/ports/instance_store.h"
 #include "services/server/usecases/access.h"
+#include "services/server/usecases/instance_usecases.h"
 
 namespace dstack::server {
 
@@ -12,7 +13,10 @@ namespace dstack::server {
 class InstanceService final : public api::v1::InstanceService::Service {
  public:
   // All outlive this object.
-  InstanceService(rpc::Gate& gate, const Access& access, InstanceStore& instances);
+  InstanceService(rpc::Gate& gate,
+                  const Access& access,
+                  InstanceUseCases& use_cases,
+                  InstanceStore& instances);
 
   grpc::Status ListInstances(grpc::ServerContext* context,
                              const api::v1::ListInstancesRequest* request,
@@ -20,10 +24,14 @@ class InstanceService final : public api::v1::InstanceService::Service {
   grpc::Status GetInstance(grpc::ServerContext* context,
                            const api::v1::GetInstanceRequest* request,
                            api::v1::GetInstanceResponse* response) override;
+  grpc::Status SetInstanceDrain(grpc::ServerContext* context,
+                                const api::v1::SetInstanceDrainRequest* request,
+                                api::v1::SetInstanceDrainResponse* response) override;
 
  private:
   rpc::Gate& gate_;
   const Access& access_;
+  InstanceUseCases& use_cases_;
   InstanceStore& instances_;
 };
 

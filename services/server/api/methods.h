@@ -31,6 +31,11 @@ inline constexpr Method kDeleteFleets{.name = "dstack.api.v1.FleetService/Delete
 
 inline constexpr Method kListInstances{.name = "dstack.api.v1.InstanceService/ListInstances"};
 inline constexpr Method kGetInstance{.name = "dstack.api.v1.InstanceService/GetInstance"};
+inline constexpr Method kSetInstanceDrain{.name = "dstack.api.v1.InstanceService/SetInstanceDrain"};
+
+inline constexpr Method kGetJobMetrics{.name = "dstack.api.v1.MetricsService/GetJobMetrics"};
+inline constexpr Method kGetInstanceMetrics{.name =
+                                                "dstack.api.v1.MetricsService/GetInstanceMetrics"};
 
 inline constexpr Method kCreateProject{.name = "dstack.api.v1.ProjectService/CreateProject"};
 inline constexpr Method kGetProject{.name = "dstack.api.v1.ProjectService/GetProject"};

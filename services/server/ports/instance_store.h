@@ -64,6 +64,14 @@ class InstanceStore {
                                           TimePoint now,
                                           const Change& change) = 0;
 
+  // Sets (with a reason) or lifts the wish that the host takes no new jobs, and wakes its owner.
+  // NOT_FOUND/INSTANCE_NOT_FOUND, FAILED_PRECONDITION/INVALID_STATE for a host that is being given
+  // up. Returns the instance after it.
+  virtual absl::StatusOr<Instance> SetDrain(const InstanceId& id,
+                                            const std::optional<std::string>& reason,
+                                            const UserId& actor,
+                                            TimePoint now) = 0;
+
   struct Filter {
     ProjectId project_id;
     std::string fleet_name;

@@ -5,6 +5,7 @@
 #include "libs/db/params.h"
 #include "libs/db/rows.h"
 #include "libs/db/statement.h"
+#include "services/server/domain/instance/drain.h"
 #include "services/server/store/enums.h"
 
 namespace dstack::server {
@@ -17,7 +18,9 @@ const char* const kSelectInstance =
     " i.instance_num, i.name, i.status, i.termination_reason, i.status_message, i.is_unreachable,"
     " i.hostname, i.port, i.resources, i.container_runtime, i.has_privileged, i.shim_version,"
     " i.host_key, i.host_key_fingerprint, i.wanted_blocks, i.total_blocks, i.busy_blocks,"
-    " i.owner_replica_id, i.owner_epoch, extract(epoch FROM i.created_at) AS created_at"
+    " i.owner_replica_id, i.owner_epoch, extract(epoch FROM i.created_at) AS created_at,"
+    " extract(epoch FROM i.drain_since) AS drain_since, i.drain_reason, i.is_drain_confirmed,"
+    " i.drain_live_tasks"
     " FROM instances i JOIN projects p ON p.id = i.project_id JOIN fleets f ON f.id = i.fleet_id ";
 
 absl::StatusOr<Instance> InstanceFromRow(const pqxx::row& row) {
@@ -51,6 +54,11 @@ absl::StatusOr<Instance> InstanceFromRow(const pqxx::row& row) {
   instance.owner_replica_id = db::Text(row["owner_replica_id"]);
   instance.owner_epoch = db::As<std::uint64_t>(row["owner_epoch"]);
   instance.created_at = db::EpochTime(row["created_at"]);
+  if (const auto since = db::OptionalEpochTime(row["drain_since"])) {
+    instance.drain = InstanceDrain{.reason = db::Text(row["drain_reason"]), .since = *since};
+  }
+  instance.is_drain_confirmed = db::Bool(row["is_drain_confirmed"]);
+  instance.drain_live_tasks = db::As<std::uint32_t>(row["drain_live_tasks"]);
   return instance;
 }
 
@@ -88,7 +96,8 @@ void UpdateInstance(pqxx::work& tx, const Instance& instance, TimePoint now) {
       "UPDATE instances SET status = $2, termination_reason = $3, status_message = $4,"
       " is_unreachable = $5, resources = $6, container_runtime = $7, has_privileged = $8,"
       " shim_version = $9, host_key = $10, host_key_fingerprint = $11, total_blocks = $12,"
-      " finished_at = CASE WHEN $2 = 'terminated' THEN coalesce(finished_at, $13) END"
+      " finished_at = CASE WHEN $2 = 'terminated' THEN coalesce(finished_at, $13) END,"
+      " drain_since = $14, drain_reason = $15, is_drain_confirmed = $16, drain_live_tasks = $17"
       " WHERE id = $1",
       instance.id.str(),
       WordOf(instance.status),
@@ -103,7 +112,11 @@ void UpdateInstance(pqxx::work& tx, const Instance& instance, TimePoint now) {
       db::CleanText(instance.host_key),
       db::CleanText(instance.host_key_fingerprint),
       instance.total_blocks,
-      db::Time(now));
+      db::Time(now),
+      instance.drain ? db::Time(instance.drain->since) : db::Null(),
+      instance.drain ? db::CleanText(instance.drain->reason) : "",
+      instance.is_drain_confirmed,
+      instance.drain_live_tasks);
 }
 
 void UpdateBlocks(pqxx::work& tx, Instance& instance) {
@@ -115,6 +128,16 @@ void UpdateBlocks(pqxx::work& tx, Instance& instance) {
                    instance.id.str(),
                    instance.busy_blocks,
                    WordOf(instance.status));
+}
+
+void AddDrainEvents(const Instance& before, const Instance& after, Outbox& outbox) {
+  const auto add = [&](std::string message) {
+    outbox.AddEvent(after.project_id, {"instance", after.id.str(), after.name}, std::move(message));
+  };
+  if (after.drain && !before.drain) add("instance drain: set on the host: " + after.drain->reason);
+  if (IsDrainedEmpty(after) && !IsDrainedEmpty(before)) {
+    add("instance drain: nothing runs on the host any more");
+  }
 }
 
 void EndFleetIfEmpty(pqxx::work& tx, const FleetId& fleet, Outbox& outbox) {

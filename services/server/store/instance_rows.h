@@ -30,6 +30,9 @@ void UpdateInstance(pqxx::work& tx, const Instance& instance, TimePoint now);
 // Writes busy_blocks, and IDLE or BUSY accordingly in `instance` and the table.
 void UpdateBlocks(pqxx::work& tx, Instance& instance);
 
+// What the owner of a host tells about its drain, and when the drained host is empty.
+void AddDrainEvents(const Instance& before, const Instance& after, Outbox& outbox);
+
 // Ends a terminating fleet whose last instance has gone. Call it after the instance's update; the
 // fleet's row is locked, so that the last two instances cannot overlook one another.
 void EndFleetIfEmpty(pqxx::work& tx, const FleetId& fleet, Outbox& outbox);

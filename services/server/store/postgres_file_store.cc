@@ -22,6 +22,12 @@ absl::StatusOr<std::vector<std::string>> PostgresFileStore::FindMissing(
              db::ArrayLiteral(clean))) {
       present.insert(db::Text(row["digest"]));
     }
+    // What is asked for is in use: its time begins anew, once a day.
+    tx.exec_params0(
+        "UPDATE user_files SET created_at = now() WHERE user_id = $1 AND digest = ANY($2::text[])"
+        " AND created_at < now() - interval '1 day'",
+        user.str(),
+        db::ArrayLiteral(clean));
     std::vector<std::string> missing;
     for (const std::string& digest : digests) {
       if (!present.contains(digest)) missing.push_back(digest);
@@ -44,6 +50,10 @@ absl::Status PostgresFileStore::Put(const UserId& user,
     tx.exec_params0("INSERT INTO blobs (digest, content) VALUES ($1, $2) ON CONFLICT DO NOTHING",
                     digest,
                     db::Bytes(content));
+    // One that was there may be on its way out because nobody had it any more.
+    if (tx.exec_params("SELECT FROM blobs WHERE digest = $1 FOR KEY SHARE", digest).empty()) {
+      return base::Unavailable("the file was just deleted as an old one; upload it again");
+    }
     tx.exec_params0(
         "INSERT INTO user_files (user_id, digest) VALUES ($1, $2) ON CONFLICT DO NOTHING",
         user.str(),

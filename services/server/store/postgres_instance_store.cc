@@ -32,6 +32,7 @@ bool MattersToScheduler(const Instance& before, const Instance& after) {
                            instance.total_blocks,
                            instance.container_runtime,
                            instance.has_privileged,
+                           instance.drain.has_value(),
                            instance.resources ? instance.resources->SerializeAsString() : "");
   };
   return facts(before) != facts(after);
@@ -262,6 +263,7 @@ absl::StatusOr<Instance> PostgresInstanceStore::UpdateInside(pqxx::work& tx,
                                 Name(health.status),
                                 health.message.empty() ? "" : ": " + health.message));
   }
+  AddDrainEvents(before, after, outbox);
   if (MattersToScheduler(before, after)) outbox.Notify(channel::kWork, "jobs");
   if (after.status == INSTANCE_STATUS_TERMINATED && before.status != after.status) {
     EndFleetIfEmpty(tx, after.fleet_id, outbox);
@@ -274,6 +276,42 @@ absl::StatusOr<Instance> PostgresInstanceStore::Update(const HostEpoch& host,
                                                        TimePoint now,
                                                        const Change& change) {
   return Transact(context_, [&](pqxx::work& tx) { return UpdateInside(tx, host, now, change); });
+}
+
+absl::StatusOr<Instance> PostgresInstanceStore::SetDrain(const InstanceId& id,
+                                                         const std::optional<std::string>& reason,
+                                                         const UserId& actor,
+                                                         TimePoint now) {
+  return Transact(context_, [&](pqxx::work& tx) -> absl::StatusOr<Instance> {
+    ASSIGN_OR_RETURN(Instance instance, LockInstance(tx, id));
+    if (instance.status == api::v1::INSTANCE_STATUS_TERMINATING || IsFinal(instance.status)) {
+      return base::Error(absl::StatusCode::kFailedPrecondition,
+                         "INVALID_STATE",
+                         fmt::format("host {} is being given up", instance.name),
+                         {{"from", Name(instance.status)}, {"event", "drain"}});
+    }
+    const bool is_same = reason.has_value() == instance.drain.has_value() &&
+                         (!reason || *reason == instance.drain->reason);
+    if (is_same) return instance;
+    if (reason) {
+      const TimePoint since = instance.drain ? instance.drain->since : now;
+      instance.drain = InstanceDrain{.reason = *reason, .since = since};
+    } else {
+      instance.drain.reset();
+    }
+    instance.is_drain_confirmed = false;
+    instance.drain_live_tasks = 0;
+    UpdateInstance(tx, instance, now);
+    Outbox outbox;
+    outbox.AddEvent(instance.project_id,
+                    {"instance", instance.id.str(), instance.name},
+                    reason ? "instance drain: set: " + *reason : "instance drain: lifted",
+                    actor);
+    outbox.Notify(channel::kHost, instance.id.str());
+    outbox.Notify(channel::kWork, "jobs");
+    outbox.Flush(tx, now);
+    return instance;
+  });
 }
 
 absl::StatusOr<InstanceStore::Page> PostgresInstanceStore::List(const Filter& filter) {

@@ -26,6 +26,10 @@ class PostgresInstanceStore final : public InstanceStore {
   absl::StatusOr<Instance> Update(const HostEpoch& host,
                                   TimePoint now,
                                   const Change& change) override;
+  absl::StatusOr<Instance> SetDrain(const InstanceId& id,
+                                    const std::optional<std::string>& reason,
+                                    const UserId& actor,
+                                    TimePoint now) override;
   absl::StatusOr<Page> List(const Filter& filter) override;
 
  private:

@@ -98,7 +98,7 @@ absl::Status PostgresJobStore::AssignInside(pqxx::work& tx,
     return LeaseLost(fmt::format("job {} does not wait any more", job.name));
   }
   ASSIGN_OR_RETURN(Instance instance, LockInstance(tx, assignment.instance_id));
-  if (!TakesJobs(instance) || instance.project_id != run.project_id ||
+  if (!TakesJobs(instance) || instance.drain || instance.project_id != run.project_id ||
       instance.busy_blocks + assignment.blocks > instance.total_blocks) {
     return LeaseLost(fmt::format("host {} has no room for job {}", instance.name, job.name));
   }
@@ -185,9 +185,11 @@ absl::StatusOr<Job> PostgresJobStore::UpdateInside(
   }
   if (!change(job)) return before.jobs[index];
   RETURN_IF_ERROR(CheckChange(before.jobs[index], job));
+  const Instance instance_before = instance;
   if (!before.jobs[index].is_released && job.is_released) Release(tx, job, instance);
 
   Outbox outbox;
+  AddDrainEvents(instance_before, instance, outbox);
   const RunChange run_change = RollUp(before.run, jobs, now, context_.ids);
   const RunAndJobs after = RunWriter(tx, outbox).Save(before, jobs, {id}, run_change);
   outbox.Flush(tx, now);

@@ -25,7 +25,8 @@ std::int64_t UnixNano(TimePoint time) {
 constexpr const char* kReadSegments =
     "SELECT coalesce(s.last_sequence, 0) AS stream_last,"
     " coalesce(s.is_ended, false) OR j.logs_ended OR (j.is_released"
-    "  AND j.status IN ('terminated', 'aborted', 'failed', 'done')) AS is_ended, g.data"
+    "  AND j.status IN ('terminated', 'aborted', 'failed', 'done')) AS is_ended,"
+    " j.are_logs_deleted, g.data"
     " FROM jobs j LEFT JOIN log_streams s ON s.job_id = j.id AND s.source = $2"
     " LEFT JOIN LATERAL ("
     "  SELECT w.first_sequence, w.data FROM ("
@@ -113,6 +114,12 @@ absl::StatusOr<LogStore::ReadResult> PostgresLogStore::Read(const ReadRequest& r
     ReadResult result;
     RETURN_IF_ERROR(TakeRecords(rows, request, &result.batch));
     const auto stream_last = db::As<std::uint64_t>(rows[0]["stream_last"]);
+    if (db::Bool(rows[0]["are_logs_deleted"]) && request.after_sequence < stream_last) {
+      // One marker in place of all that was there.
+      common::v1::LogRecord* gap = result.batch.add_records();
+      gap->set_sequence(stream_last);
+      gap->set_dropped_bytes(1);
+    }
     const auto& records = result.batch.records();
     result.is_at_end = records.empty() || records.rbegin()->sequence() >= stream_last;
     result.is_ended = result.is_at_end && db::Bool(rows[0]["is_ended"]);

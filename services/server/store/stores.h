@@ -6,7 +6,9 @@
 #include "services/server/store/postgres_instance_store.h"
 #include "services/server/store/postgres_job_store.h"
 #include "services/server/store/postgres_log_store.h"
+#include "services/server/store/postgres_retention_store.h"
 #include "services/server/store/postgres_run_store.h"
+#include "services/server/store/postgres_usage_store.h"
 #include "services/server/store/store_context.h"
 
 namespace dstack::server {
@@ -20,7 +22,9 @@ struct Stores {
         fleets(context),
         logs(context),
         files(context),
-        identities(context) {}
+        identities(context),
+        usage(context),
+        retention(context) {}
 
   PostgresRunStore runs;
   PostgresJobStore jobs;
@@ -29,6 +33,8 @@ struct Stores {
   PostgresLogStore logs;
   PostgresFileStore files;
   PostgresIdentityStore identities;
+  PostgresUsageStore usage;
+  PostgresRetentionStore retention;
 };
 
 }  // namespace dstack::server

@@ -183,5 +183,45 @@ TEST_CASE("lists over 100000 runs") {
   database.Restart();
 }
 
+// What a minute of metrics costs: 100 hosts with two jobs each, a point of each every ten seconds,
+// as one server writes them.
+TEST_CASE("metrics") {
+  Database database;
+  StoreFixture f(database.postgres->conninfo());
+  constexpr int kHosts = 100;
+  constexpr int kSubjects = kHosts * 3;
+  constexpr int kMinutes = 10;
+  std::vector<std::string> ids;
+  for (int i = 0; i < kSubjects; ++i) ids.push_back(f.ids.NewId());
+  UsageStore::Row row;
+  row.point.set_cpus_used(3.25);
+  row.point.set_memory_used_bytes(12'345'678'901);
+  row.point.set_network_received_bytes(123'456'789);
+  row.point.set_network_sent_bytes(123'456'789);
+  row.point.set_disk_read_bytes(123'456'789);
+  row.point.set_disk_written_bytes(123'456'789);
+  std::int64_t time = 1'700'000'000;
+  Measure("usage_append_300", kMinutes * 6, [&](int) {
+    std::vector<UsageStore::Row> rows;
+    time += 10;
+    for (const std::string& id : ids) {
+      row.subject_id = id;
+      row.point.mutable_time()->set_seconds(time);
+      rows.push_back(row);
+    }
+    REQUIRE(f.stores.usage.Append(rows).ok());
+  });
+  pqxx::connection connection(database.postgres->conninfo());
+  pqxx::nontransaction tx(connection);
+  const auto bytes = tx.exec1("SELECT pg_total_relation_size('usage_points')")[0].as<double>();
+  fmt::print("usage_bytes_per_host_minute {:.0f} B\n", bytes / (kHosts * kMinutes));
+  fmt::print("usage_rows_per_host_minute {} rows\n", 6 * kSubjects / kHosts);
+  // The server writes every five seconds, for all its hosts.
+  fmt::print("usage_statements_per_minute {} statements\n", 12);
+  Measure("usage_read_hour", 100, [&](int i) {
+    REQUIRE(f.stores.usage.Read(ids[static_cast<std::size_t>(i)], {.limit = 1000}).ok());
+  });
+}
+
 }  // namespace
 }  // namespace dstack::server

@@ -42,12 +42,15 @@ struct Fixture {
   exec::ThreadPool connect_pool{"connect", 2};
   exec::ThreadPool pool{"pool", 2};
   LogIngest ingest{logs, nullptr, {}};
+  fakes::MemoryUsage usage_store;
+  UsageRecorder usage{usage_store};
   AgentServices services{hosts.instances(),
                          hosts.jobs(),
                          logs,
                          files,
                          identities,
                          ingest,
+                         usage,
                          *transports,
                          installer,
                          clock,

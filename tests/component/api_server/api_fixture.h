@@ -13,6 +13,7 @@
 #include "dstack/api/v1/fleet_service.grpc.pb.h"
 #include "dstack/api/v1/instance_service.grpc.pb.h"
 #include "dstack/api/v1/log_service.grpc.pb.h"
+#include "dstack/api/v1/metrics_service.grpc.pb.h"
 #include "dstack/api/v1/project_service.grpc.pb.h"
 #include "dstack/api/v1/run_service.grpc.pb.h"
 #include "dstack/api/v1/server_service.grpc.pb.h"
@@ -63,6 +64,7 @@ class ApiFixture {
     logs = api::v1::LogService::NewStub(channel);
     fleets = api::v1::FleetService::NewStub(channel);
     instances = api::v1::InstanceService::NewStub(channel);
+    metrics = api::v1::MetricsService::NewStub(channel);
     projects = api::v1::ProjectService::NewStub(channel);
     users = api::v1::UserService::NewStub(channel);
     files = api::v1::FileService::NewStub(channel);
@@ -176,6 +178,7 @@ class ApiFixture {
   std::unique_ptr<api::v1::LogService::Stub> logs;
   std::unique_ptr<api::v1::FleetService::Stub> fleets;
   std::unique_ptr<api::v1::InstanceService::Stub> instances;
+  std::unique_ptr<api::v1::MetricsService::Stub> metrics;
   std::unique_ptr<api::v1::ProjectService::Stub> projects;
   std::unique_ptr<api::v1::UserService::Stub> users;
   std::unique_ptr<api::v1::FileService::Stub> files;

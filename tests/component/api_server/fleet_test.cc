@@ -163,5 +163,42 @@ TEST_CASE("fleets and instances are listed, read and deleted") {
         "FLEET_NOT_FOUND");
 }
 
+TEST_CASE("a drained instance is left out of plans, with its reason") {
+  ApiFixture api;
+  const auto fleet = api.MustApplyFleet("lab", {"10.0.0.1"});
+  const auto set = [&](bool is_draining, const std::string& reason) {
+    api::v1::SetInstanceDrainRequest request;
+    request.set_project_name("main");
+    request.set_instance_id(fleet.instances(0).id());
+    request.set_is_draining(is_draining);
+    request.set_reason(reason);
+    return api.Call(api.instances, &api::v1::InstanceService::Stub::SetInstanceDrain, request);
+  };
+  const auto unavailable = [&] {
+    api::v1::PlanRunRequest request;
+    request.set_project_name("main");
+    *request.mutable_run_spec() = ApiFixture::Task("train");
+    const auto plan = api.Call(api.runs, &api::v1::RunService::Stub::PlanRun, request);
+    REQUIRE(plan.ok());
+    return plan->plan().job_plans(0).unavailable_hosts(0).reason();
+  };
+  const auto refused = set(true, "");
+  REQUIRE(base::FieldViolations(refused.status()).size() == 1);
+  CHECK(base::FieldViolations(refused.status())[0].field == "reason");
+  CHECK(absl::IsInvalidArgument(set(true, std::string(257, 'x')).status()));
+  CHECK(absl::IsInvalidArgument(set(true, "two\nlines").status()));
+  const auto drained = set(true, "new kernel");
+  REQUIRE(drained.ok());
+  CHECK(drained->instance().drain().reason() == "new kernel");
+  CHECK(drained->instance().drain().has_since());
+  CHECK_FALSE(drained->instance().drain().is_confirmed());
+  CHECK(unavailable() == "draining: new kernel");
+  REQUIRE(set(false, "").ok());
+  CHECK(unavailable() == "is still being set up");
+
+  api.token = api.NewUser("eve");
+  CHECK(base::Reason(set(true, "x").status()) == "PROJECT_NOT_FOUND");
+}
+
 }  // namespace
 }  // namespace dstack::server

@@ -155,6 +155,55 @@ TEST_CASE("facts of a host are stored; blocks are counted by jobs alone") {
   CHECK(loaded->fleet_name == "fleet");
 }
 
+std::vector<std::string> EventsOf(const StoreFixture& f, const InstanceId& id) {
+  pqxx::connection connection(f.conninfo);
+  pqxx::work tx(connection);
+  std::vector<std::string> messages;
+  for (const auto& row : tx.exec_params(
+           "SELECT message FROM events WHERE target_id = $1 AND message LIKE 'instance drain%'"
+           " ORDER BY id",
+           id.str())) {
+    messages.push_back(row["message"].as<std::string>());
+  }
+  return messages;
+}
+
+TEST_CASE("a drained host gets no jobs and tells when it is empty") {
+  StoreFixture f;
+  const Instance host = f.AddHosts("fleet", 1, 2).front();
+  const RunAndJobs run = f.Submit("train");
+  REQUIRE(f.Assign(run, host).ok());
+  const auto drained = f.stores.instances.SetDrain(host.id, "new kernel", f.user.id, f.now());
+  REQUIRE(drained.ok());
+  CHECK(drained->drain->reason == "new kernel");
+  CHECK_FALSE(drained->is_drain_confirmed);
+  CHECK(base::Reason(f.Assign(f.Submit("late"), host)) == "LEASE_LOST");
+
+  REQUIRE(f.stores.instances
+              .Update(f.EpochOf(host),
+                      f.now(),
+                      [](Instance& changed) { return changed.is_drain_confirmed = true; })
+              .ok());
+  REQUIRE(f.Change(host, run.jobs[0].id, [&f](Job& job) {
+             job.status = JOB_STATUS_DONE;
+             job.termination_reason = JOB_TERMINATION_REASON_DONE_BY_RUNNER;
+             job.finished_at = f.clock.Now();
+             job.is_released = true;
+             return true;
+           }).ok());
+  const Instance empty = *f.stores.instances.Load(host.id);
+  CHECK(empty.busy_blocks == 0);
+  CHECK(empty.status == INSTANCE_STATUS_IDLE);
+
+  const auto lifted = f.stores.instances.SetDrain(host.id, std::nullopt, f.user.id, f.now());
+  CHECK_FALSE(lifted->drain.has_value());
+  CHECK(EventsOf(f, host.id) ==
+        std::vector<std::string>{"instance drain: set: new kernel",
+                                 "instance drain: nothing runs on the host any more",
+                                 "instance drain: lifted"});
+  REQUIRE(f.Assign(f.Submit("later"), host).ok());
+}
+
 TEST_CASE("instances are listed by fleet and number, in pages") {
   StoreFixture f;
   f.AddHosts("b", 2);

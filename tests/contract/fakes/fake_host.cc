@@ -39,6 +39,7 @@ struct FakeHost::Task {
   std::map<std::string, std::string> archives;
   std::vector<common::v1::LogRecord> records;
   std::vector<std::int64_t> stops_ms;
+  std::vector<runner::v1::SessionResponse> usage;
   std::unique_ptr<Runner> runner;
   std::unique_ptr<grpc::Server> server;
 };
@@ -63,6 +64,8 @@ class FakeHost::Shim final : public shim::v1::ShimService::Service {
       generation = ++host_.generation_;
       host_.removed_.clear();
       host_.failures_.clear();
+      host_.batches_.clear();
+      wants_batches_ = first.hello().wants_metrics_batches();
       host_.changed_.NotifyAll();
     }
     std::jthread reader([&] { ReadCommands(*stream); });
@@ -83,6 +86,9 @@ class FakeHost::Shim final : public shim::v1::ShimService::Service {
       } else if (request.has_remove_task()) {
         host_.Bury(request.remove_task().task_id());
         host_.removed_.push_back(request.remove_task().task_id());
+      } else if (request.has_drain()) {
+        host_.Drain(request.drain().is_draining() ? std::optional(request.drain().reason())
+                                                  : std::nullopt);
       }
       host_.changed_.NotifyAll();
     }
@@ -119,7 +125,10 @@ class FakeHost::Shim final : public shim::v1::ShimService::Service {
     std::map<std::string, std::uint64_t> sent;
     std::size_t removed_sent = 0;
     std::size_t failures_sent = 0;
+    std::size_t batches_sent = 0;
     bool is_synced = false;
+    int drain_answers_sent = -1;
+    std::string drain_sent = shim::v1::DrainStatus().SerializeAsString();
     while (!context.IsCancelled()) {
       std::vector<shim::v1::SessionResponse> out;
       {
@@ -139,6 +148,17 @@ class FakeHost::Shim final : public shim::v1::ShimService::Service {
         for (; failures_sent < host_.failures_.size(); ++failures_sent) {
           *out.emplace_back().mutable_command_failed() = host_.failures_[failures_sent];
         }
+        for (; wants_batches_ && batches_sent < host_.batches_.size(); ++batches_sent) {
+          *out.emplace_back().mutable_host_metrics_batch() = host_.batches_[batches_sent];
+        }
+        const shim::v1::DrainStatus drain = host_.DrainStatus();
+        const bool is_answer =
+            std::exchange(drain_answers_sent, host_.drain_answers_) != host_.drain_answers_ &&
+            is_synced;
+        if (std::exchange(drain_sent, drain.SerializeAsString()) != drain.SerializeAsString() ||
+            is_answer) {
+          *out.emplace_back().mutable_drain_status() = drain;
+        }
         if (!std::exchange(is_synced, true)) out.emplace_back().mutable_sync_done();
         if (out.empty()) host_.changed_.WaitFor(host_.mutex_, milliseconds(100));
       }
@@ -147,6 +167,7 @@ class FakeHost::Shim final : public shim::v1::ShimService::Service {
   }
 
   FakeHost& host_;
+  bool wants_batches_ GUARDED_BY(host_.mutex_) = false;
 };
 
 class FakeHost::Runner final : public runner::v1::RunnerService::Service {
@@ -226,6 +247,7 @@ class FakeHost::Runner final : public runner::v1::RunnerService::Service {
       if (known.source() == LOG_SOURCE_JOB) position = known.sequence();
     }
     std::uint64_t revision = 0;
+    std::size_t usage_sent = 0;
     bool is_end_sent = false;
     bool is_greeted = false;
     while (!context.IsCancelled()) {
@@ -248,6 +270,7 @@ class FakeHost::Runner final : public runner::v1::RunnerService::Service {
           batch->set_source(LOG_SOURCE_JOB);
           *batch->add_records() = task.records[position];
         }
+        for (; usage_sent < task.usage.size(); ++usage_sent) out.push_back(task.usage[usage_sent]);
         if (task.job.revision() > revision) {
           revision = task.job.revision();
           *out.emplace_back().mutable_job_status() = task.job;
@@ -397,6 +420,46 @@ void FakeHost::SetFacts(shim::v1::HostFacts facts) {
   facts_ = std::move(facts);
   ++facts_revision_;
   changed_.NotifyAll();
+}
+
+void FakeHost::Measure(const shim::v1::HostMetricsBatch& batch) {
+  base::MutexLock lock(mutex_);
+  batches_.push_back(batch);
+  changed_.NotifyAll();
+}
+
+void FakeHost::TellUsage(const std::string& task_id, const runner::v1::SessionResponse& usage) {
+  base::MutexLock lock(mutex_);
+  Find(task_id)->usage.push_back(usage);
+  changed_.NotifyAll();
+}
+
+void FakeHost::SetDrain(const std::optional<std::string>& reason) {
+  base::MutexLock lock(mutex_);
+  Drain(reason);
+  changed_.NotifyAll();
+}
+
+void FakeHost::Drain(const std::optional<std::string>& reason) {
+  drain_ = reason;
+  ++drain_answers_;
+}
+
+std::optional<std::string> FakeHost::drain() const {
+  base::MutexLock lock(mutex_);
+  return drain_;
+}
+
+shim::v1::DrainStatus FakeHost::DrainStatus() const {
+  shim::v1::DrainStatus status;
+  if (!drain_) return status;
+  status.set_is_draining(true);
+  status.set_reason(*drain_);
+  for (const auto& [id, task] : tasks_) {
+    const bool is_live = task->status.state() != shim::v1::TASK_STATE_TERMINATED;
+    status.set_live_tasks(status.live_tasks() + (is_live ? 1 : 0));
+  }
+  return status;
 }
 
 void FakeHost::Print(const std::string& task_id, const std::string& text) {

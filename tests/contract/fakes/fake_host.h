@@ -2,6 +2,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,14 @@ class FakeHost {
   void SetScript(Script script);
   // Told in hello, and at once when a session is open.
   void SetFacts(shim::v1::HostFacts facts);
+  // A drain that is set or lifted (without a reason) on the host itself. The server's command does
+  // the same.
+  void SetDrain(const std::optional<std::string>& reason);
+  std::optional<std::string> drain() const;
+  // Sends load to the server whose session is open, if it asked for batches.
+  void Measure(const shim::v1::HostMetricsBatch& batch);
+  // The runner of the job tells it.
+  void TellUsage(const std::string& task_id, const runner::v1::SessionResponse& usage);
   // Output of a running job.
   void Print(const std::string& task_id, const std::string& text);
   // Its command ends.
@@ -71,6 +80,8 @@ class FakeHost {
   friend class Shim;
   friend class Runner;
 
+  void Drain(const std::optional<std::string>& reason) REQUIRES(mutex_);
+  shim::v1::DrainStatus DrainStatus() const REQUIRES(mutex_);
   void Submit(const shim::v1::TaskSpec& spec) REQUIRES(mutex_);
   void Run(Task& task) REQUIRES(mutex_);
   void End(Task& task, runner::v1::FinishReason reason, int exit_status, int signal)
@@ -94,6 +105,9 @@ class FakeHost {
   std::vector<shim::v1::CommandFailed> failures_ GUARDED_BY(mutex_);
   shim::v1::HostFacts facts_ GUARDED_BY(mutex_);
   int facts_revision_ GUARDED_BY(mutex_) = 0;
+  std::optional<std::string> drain_ GUARDED_BY(mutex_);
+  int drain_answers_ GUARDED_BY(mutex_) = 0;
+  std::vector<shim::v1::HostMetricsBatch> batches_ GUARDED_BY(mutex_);  // of this session
   std::uint64_t epoch_ GUARDED_BY(mutex_) = 0;
   int submits_ GUARDED_BY(mutex_) = 0;
   bool is_serving_ GUARDED_BY(mutex_) = false;

@@ -148,6 +148,20 @@ absl::StatusOr<Instance> MemoryHosts::Instances::Update(const HostEpoch& host,
   return instance;
 }
 
+absl::StatusOr<Instance> MemoryHosts::Instances::SetDrain(const InstanceId& id,
+                                                          const std::optional<std::string>& reason,
+                                                          const UserId&,
+                                                          TimePoint now) {
+  base::MutexLock lock(hosts_.mutex_);
+  const auto it = hosts_.hosts_.find(id.str());
+  if (it == hosts_.hosts_.end()) return absl::NotFoundError("no such instance");
+  Instance& instance = it->second.instance;
+  instance.drain.reset();
+  if (reason) instance.drain = InstanceDrain{.reason = *reason, .since = now};
+  instance.is_drain_confirmed = false;
+  return instance;
+}
+
 absl::StatusOr<InstanceStore::Page> MemoryHosts::Instances::List(const Filter&) {
   return absl::UnimplementedError("not needed by drivers");
 }
@@ -303,6 +317,22 @@ absl::StatusOr<std::string> MemoryFiles::Get(const UserId&, const std::string& d
   const auto it = files_.find(digest);
   if (it == files_.end()) return base::NotFound("FILE_NOT_FOUND", "file", digest);
   return it->second;
+}
+
+absl::Status MemoryUsage::Append(const std::vector<Row>& rows) {
+  base::MutexLock lock(mutex_);
+  rows_.insert(rows_.end(), rows.begin(), rows.end());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<api::v1::UsagePoint>> MemoryUsage::Read(const std::string& subject_id,
+                                                                   const Window&) {
+  base::MutexLock lock(mutex_);
+  std::vector<api::v1::UsagePoint> points;
+  for (const Row& row : rows_) {
+    if (row.subject_id == subject_id) points.push_back(row.point);
+  }
+  return points;
 }
 
 }  // namespace dstack::server::fakes

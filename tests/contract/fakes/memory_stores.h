@@ -13,6 +13,7 @@
 #include "services/server/ports/job_store.h"
 #include "services/server/ports/log_store.h"
 #include "services/server/ports/notifications.h"
+#include "services/server/ports/usage_store.h"
 
 // The parts of the stores that drivers of hosts use, in memory. Runs are not rolled up.
 namespace dstack::server::fakes {
@@ -56,6 +57,10 @@ class MemoryHosts {
     absl::StatusOr<Instance> Load(const InstanceId& id) override;
     absl::StatusOr<HostConnection> LoadConnection(const InstanceId& id) override;
     absl::StatusOr<Instance> Update(const HostEpoch&, TimePoint, const Change&) override;
+    absl::StatusOr<Instance> SetDrain(const InstanceId&,
+                                      const std::optional<std::string>& reason,
+                                      const UserId&,
+                                      TimePoint) override;
     absl::StatusOr<Page> List(const Filter& filter) override;
 
    private:
@@ -163,6 +168,17 @@ class MemoryIdentities final : public IdentityStore {
 
  private:
   static absl::Status No() { return absl::UnimplementedError("not needed by drivers"); }
+};
+
+class MemoryUsage final : public UsageStore {
+ public:
+  absl::Status Append(const std::vector<Row>& rows) override;
+  absl::StatusOr<std::vector<api::v1::UsagePoint>> Read(const std::string& subject_id,
+                                                        const Window& window) override;
+
+ private:
+  base::Mutex mutex_;
+  std::vector<Row> rows_ GUARDED_BY(mutex_);
 };
 
 }  // namespace dstack::server::fakes

@@ -15,6 +15,12 @@ namespace dstack::server {
 using InstanceStatus = api::v1::InstanceStatus;
 using InstanceTerminationReason = api::v1::InstanceTerminationReason;
 
+// A host takes no new jobs.
+struct InstanceDrain {
+  std::string reason;
+  TimePoint since;
+};
+
 // One row of `instances`: a host.
 struct Instance {
   InstanceId id;
@@ -44,6 +50,9 @@ struct Instance {
   std::string owner_replica_id;
   std::uint64_t owner_epoch = 0;
   TimePoint created_at;
+  std::optional<InstanceDrain> drain;
+  bool is_drain_confirmed = true;  // the host knows the present wish, drain or none
+  std::uint32_t drain_live_tasks = 0;
 };
 
 // The worst health among the accelerators, and what is wrong with which, for people.

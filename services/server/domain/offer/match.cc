@@ -121,6 +121,10 @@ Candidate Judge(const api::v1::RunSpec& effective_spec,
     why.Not("is not in the fleet that the run began in");
     return candidate;
   }
+  if (instance.drain) {
+    why.Not([&] { return "draining: " + instance.drain->reason; });
+    return candidate;
+  }
   if (!SelectorsAllow(effective_spec, instance, why) || !RuntimeAllows(run, instance, why))
     return candidate;
   if (!instance.resources.has_value()) {

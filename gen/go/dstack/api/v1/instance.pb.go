@@ -202,6 +202,8 @@ type Instance struct {
 	Health v1.HealthStatus `protobuf:"varint,21,opt,name=health,proto3,enum=dstack.common.v1.HealthStatus" json:"health,omitempty"`
 	// Why it is not healthy, for people; empty otherwise.
 	HealthMessage string `protobuf:"bytes,22,opt,name=health_message,json=healthMessage,proto3" json:"health_message,omitempty"`
+	// The host takes no new jobs. Absent: it does. Set by SetInstanceDrain, or by somebody on the host itself.
+	Drain         *InstanceDrain `protobuf:"bytes,23,opt,name=drain,proto3,oneof" json:"drain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -390,11 +392,91 @@ func (x *Instance) GetHealthMessage() string {
 	return ""
 }
 
+func (x *Instance) GetDrain() *InstanceDrain {
+	if x != nil {
+		return x.Drain
+	}
+	return nil
+}
+
+// A host that takes no new jobs; those that it has go on.
+type InstanceDrain struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why, as the person who asked for it said.
+	Reason string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When it was asked for.
+	Since *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	// The host knows it and refuses new tasks by itself. Until then only the server keeps to it.
+	IsConfirmed bool `protobuf:"varint,3,opt,name=is_confirmed,json=isConfirmed,proto3" json:"is_confirmed,omitempty"`
+	// Confirmed, and nothing runs on the host any more.
+	IsEmpty       bool `protobuf:"varint,4,opt,name=is_empty,json=isEmpty,proto3" json:"is_empty,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InstanceDrain) Reset() {
+	*x = InstanceDrain{}
+	mi := &file_dstack_api_v1_instance_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InstanceDrain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InstanceDrain) ProtoMessage() {}
+
+func (x *InstanceDrain) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_api_v1_instance_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InstanceDrain.ProtoReflect.Descriptor instead.
+func (*InstanceDrain) Descriptor() ([]byte, []int) {
+	return file_dstack_api_v1_instance_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *InstanceDrain) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *InstanceDrain) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *InstanceDrain) GetIsConfirmed() bool {
+	if x != nil {
+		return x.IsConfirmed
+	}
+	return false
+}
+
+func (x *InstanceDrain) GetIsEmpty() bool {
+	if x != nil {
+		return x.IsEmpty
+	}
+	return false
+}
+
 var File_dstack_api_v1_instance_proto protoreflect.FileDescriptor
 
 const file_dstack_api_v1_instance_proto_rawDesc = "" +
 	"\n" +
-	"\x1cdstack/api/v1/instance.proto\x12\rdstack.api.v1\x1a dstack/common/v1/resources.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8f\a\n" +
+	"\x1cdstack/api/v1/instance.proto\x12\rdstack.api.v1\x1a dstack/common/v1/resources.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\a\n" +
 	"\bInstance\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
@@ -421,7 +503,14 @@ const file_dstack_api_v1_instance_proto_rawDesc = "" +
 	"\x14host_key_fingerprint\x18\x13 \x01(\tR\x12hostKeyFingerprint\x12!\n" +
 	"\fshim_version\x18\x14 \x01(\tR\vshimVersion\x126\n" +
 	"\x06health\x18\x15 \x01(\x0e2\x1e.dstack.common.v1.HealthStatusR\x06health\x12%\n" +
-	"\x0ehealth_message\x18\x16 \x01(\tR\rhealthMessage*\xe5\x01\n" +
+	"\x0ehealth_message\x18\x16 \x01(\tR\rhealthMessage\x127\n" +
+	"\x05drain\x18\x17 \x01(\v2\x1c.dstack.api.v1.InstanceDrainH\x00R\x05drain\x88\x01\x01B\b\n" +
+	"\x06_drain\"\x97\x01\n" +
+	"\rInstanceDrain\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x120\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12!\n" +
+	"\fis_confirmed\x18\x03 \x01(\bR\visConfirmed\x12\x19\n" +
+	"\bis_empty\x18\x04 \x01(\bR\aisEmpty*\xe5\x01\n" +
 	"\x0eInstanceStatus\x12\x1f\n" +
 	"\x1bINSTANCE_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17INSTANCE_STATUS_PENDING\x10\x01\x12 \n" +
@@ -451,26 +540,29 @@ func file_dstack_api_v1_instance_proto_rawDescGZIP() []byte {
 }
 
 var file_dstack_api_v1_instance_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_dstack_api_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_dstack_api_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_dstack_api_v1_instance_proto_goTypes = []any{
 	(InstanceStatus)(0),            // 0: dstack.api.v1.InstanceStatus
 	(InstanceTerminationReason)(0), // 1: dstack.api.v1.InstanceTerminationReason
 	(*Instance)(nil),               // 2: dstack.api.v1.Instance
-	(*v1.Resources)(nil),           // 3: dstack.common.v1.Resources
-	(*timestamppb.Timestamp)(nil),  // 4: google.protobuf.Timestamp
-	(v1.HealthStatus)(0),           // 5: dstack.common.v1.HealthStatus
+	(*InstanceDrain)(nil),          // 3: dstack.api.v1.InstanceDrain
+	(*v1.Resources)(nil),           // 4: dstack.common.v1.Resources
+	(*timestamppb.Timestamp)(nil),  // 5: google.protobuf.Timestamp
+	(v1.HealthStatus)(0),           // 6: dstack.common.v1.HealthStatus
 }
 var file_dstack_api_v1_instance_proto_depIdxs = []int32{
 	0, // 0: dstack.api.v1.Instance.status:type_name -> dstack.api.v1.InstanceStatus
 	1, // 1: dstack.api.v1.Instance.termination_reason:type_name -> dstack.api.v1.InstanceTerminationReason
-	3, // 2: dstack.api.v1.Instance.resources:type_name -> dstack.common.v1.Resources
-	4, // 3: dstack.api.v1.Instance.created_at:type_name -> google.protobuf.Timestamp
-	5, // 4: dstack.api.v1.Instance.health:type_name -> dstack.common.v1.HealthStatus
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	4, // 2: dstack.api.v1.Instance.resources:type_name -> dstack.common.v1.Resources
+	5, // 3: dstack.api.v1.Instance.created_at:type_name -> google.protobuf.Timestamp
+	6, // 4: dstack.api.v1.Instance.health:type_name -> dstack.common.v1.HealthStatus
+	3, // 5: dstack.api.v1.Instance.drain:type_name -> dstack.api.v1.InstanceDrain
+	5, // 6: dstack.api.v1.InstanceDrain.since:type_name -> google.protobuf.Timestamp
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_dstack_api_v1_instance_proto_init() }
@@ -478,13 +570,14 @@ func file_dstack_api_v1_instance_proto_init() {
 	if File_dstack_api_v1_instance_proto != nil {
 		return
 	}
+	file_dstack_api_v1_instance_proto_msgTypes[0].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dstack_api_v1_instance_proto_rawDesc), len(file_dstack_api_v1_instance_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   1,
+			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -261,6 +261,125 @@ func (x *GetInstanceResponse) GetInstance() *Instance {
 	return nil
 }
 
+// Set or lift the drain of an instance.
+type SetInstanceDrainRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Project.
+	ProjectName string `protobuf:"bytes,1,opt,name=project_name,json=projectName,proto3" json:"project_name,omitempty"`
+	// Id.
+	InstanceId string `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// True: no new jobs. False, the default: new jobs again.
+	IsDraining bool `protobuf:"varint,3,opt,name=is_draining,json=isDraining,proto3" json:"is_draining,omitempty"`
+	// For people; required with is_draining, 1 to 256 bytes of UTF-8 on one line.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetInstanceDrainRequest) Reset() {
+	*x = SetInstanceDrainRequest{}
+	mi := &file_dstack_api_v1_instance_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetInstanceDrainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetInstanceDrainRequest) ProtoMessage() {}
+
+func (x *SetInstanceDrainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_api_v1_instance_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetInstanceDrainRequest.ProtoReflect.Descriptor instead.
+func (*SetInstanceDrainRequest) Descriptor() ([]byte, []int) {
+	return file_dstack_api_v1_instance_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SetInstanceDrainRequest) GetProjectName() string {
+	if x != nil {
+		return x.ProjectName
+	}
+	return ""
+}
+
+func (x *SetInstanceDrainRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *SetInstanceDrainRequest) GetIsDraining() bool {
+	if x != nil {
+		return x.IsDraining
+	}
+	return false
+}
+
+func (x *SetInstanceDrainRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// The drain is stored.
+type SetInstanceDrainResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The instance after the call.
+	Instance      *Instance `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetInstanceDrainResponse) Reset() {
+	*x = SetInstanceDrainResponse{}
+	mi := &file_dstack_api_v1_instance_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetInstanceDrainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetInstanceDrainResponse) ProtoMessage() {}
+
+func (x *SetInstanceDrainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_dstack_api_v1_instance_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetInstanceDrainResponse.ProtoReflect.Descriptor instead.
+func (*SetInstanceDrainResponse) Descriptor() ([]byte, []int) {
+	return file_dstack_api_v1_instance_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *SetInstanceDrainResponse) GetInstance() *Instance {
+	if x != nil {
+		return x.Instance
+	}
+	return nil
+}
+
 var File_dstack_api_v1_instance_service_proto protoreflect.FileDescriptor
 
 const file_dstack_api_v1_instance_service_proto_rawDesc = "" +
@@ -282,10 +401,20 @@ const file_dstack_api_v1_instance_service_proto_rawDesc = "" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
 	"instanceId\"J\n" +
 	"\x13GetInstanceResponse\x123\n" +
-	"\binstance\x18\x01 \x01(\v2\x17.dstack.api.v1.InstanceR\binstance2\xc3\x01\n" +
+	"\binstance\x18\x01 \x01(\v2\x17.dstack.api.v1.InstanceR\binstance\"\x96\x01\n" +
+	"\x17SetInstanceDrainRequest\x12!\n" +
+	"\fproject_name\x18\x01 \x01(\tR\vprojectName\x12\x1f\n" +
+	"\vinstance_id\x18\x02 \x01(\tR\n" +
+	"instanceId\x12\x1f\n" +
+	"\vis_draining\x18\x03 \x01(\bR\n" +
+	"isDraining\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"O\n" +
+	"\x18SetInstanceDrainResponse\x123\n" +
+	"\binstance\x18\x01 \x01(\v2\x17.dstack.api.v1.InstanceR\binstance2\xa8\x02\n" +
 	"\x0fInstanceService\x12Z\n" +
 	"\rListInstances\x12#.dstack.api.v1.ListInstancesRequest\x1a$.dstack.api.v1.ListInstancesResponse\x12T\n" +
-	"\vGetInstance\x12!.dstack.api.v1.GetInstanceRequest\x1a\".dstack.api.v1.GetInstanceResponseB\xac\x01\n" +
+	"\vGetInstance\x12!.dstack.api.v1.GetInstanceRequest\x1a\".dstack.api.v1.GetInstanceResponse\x12c\n" +
+	"\x10SetInstanceDrain\x12&.dstack.api.v1.SetInstanceDrainRequest\x1a'.dstack.api.v1.SetInstanceDrainResponseB\xac\x01\n" +
 	"\x11com.dstack.api.v1B\x14InstanceServiceProtoP\x01Z+dstack.ai/dstack/gen/go/dstack/api/v1;apiv1\xa2\x02\x03DAX\xaa\x02\rDstack.Api.V1\xca\x02\rDstack\\Api\\V1\xe2\x02\x19Dstack\\Api\\V1\\GPBMetadata\xea\x02\x0fDstack::Api::V1b\x06proto3"
 
 var (
@@ -300,26 +429,31 @@ func file_dstack_api_v1_instance_service_proto_rawDescGZIP() []byte {
 	return file_dstack_api_v1_instance_service_proto_rawDescData
 }
 
-var file_dstack_api_v1_instance_service_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_dstack_api_v1_instance_service_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_dstack_api_v1_instance_service_proto_goTypes = []any{
-	(*ListInstancesRequest)(nil),  // 0: dstack.api.v1.ListInstancesRequest
-	(*ListInstancesResponse)(nil), // 1: dstack.api.v1.ListInstancesResponse
-	(*GetInstanceRequest)(nil),    // 2: dstack.api.v1.GetInstanceRequest
-	(*GetInstanceResponse)(nil),   // 3: dstack.api.v1.GetInstanceResponse
-	(*Instance)(nil),              // 4: dstack.api.v1.Instance
+	(*ListInstancesRequest)(nil),     // 0: dstack.api.v1.ListInstancesRequest
+	(*ListInstancesResponse)(nil),    // 1: dstack.api.v1.ListInstancesResponse
+	(*GetInstanceRequest)(nil),       // 2: dstack.api.v1.GetInstanceRequest
+	(*GetInstanceResponse)(nil),      // 3: dstack.api.v1.GetInstanceResponse
+	(*SetInstanceDrainRequest)(nil),  // 4: dstack.api.v1.SetInstanceDrainRequest
+	(*SetInstanceDrainResponse)(nil), // 5: dstack.api.v1.SetInstanceDrainResponse
+	(*Instance)(nil),                 // 6: dstack.api.v1.Instance
 }
 var file_dstack_api_v1_instance_service_proto_depIdxs = []int32{
-	4, // 0: dstack.api.v1.ListInstancesResponse.instances:type_name -> dstack.api.v1.Instance
-	4, // 1: dstack.api.v1.GetInstanceResponse.instance:type_name -> dstack.api.v1.Instance
-	0, // 2: dstack.api.v1.InstanceService.ListInstances:input_type -> dstack.api.v1.ListInstancesRequest
-	2, // 3: dstack.api.v1.InstanceService.GetInstance:input_type -> dstack.api.v1.GetInstanceRequest
-	1, // 4: dstack.api.v1.InstanceService.ListInstances:output_type -> dstack.api.v1.ListInstancesResponse
-	3, // 5: dstack.api.v1.InstanceService.GetInstance:output_type -> dstack.api.v1.GetInstanceResponse
-	4, // [4:6] is the sub-list for method output_type
-	2, // [2:4] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	6, // 0: dstack.api.v1.ListInstancesResponse.instances:type_name -> dstack.api.v1.Instance
+	6, // 1: dstack.api.v1.GetInstanceResponse.instance:type_name -> dstack.api.v1.Instance
+	6, // 2: dstack.api.v1.SetInstanceDrainResponse.instance:type_name -> dstack.api.v1.Instance
+	0, // 3: dstack.api.v1.InstanceService.ListInstances:input_type -> dstack.api.v1.ListInstancesRequest
+	2, // 4: dstack.api.v1.InstanceService.GetInstance:input_type -> dstack.api.v1.GetInstanceRequest
+	4, // 5: dstack.api.v1.InstanceService.SetInstanceDrain:input_type -> dstack.api.v1.SetInstanceDrainRequest
+	1, // 6: dstack.api.v1.InstanceService.ListInstances:output_type -> dstack.api.v1.ListInstancesResponse
+	3, // 7: dstack.api.v1.InstanceService.GetInstance:output_type -> dstack.api.v1.GetInstanceResponse
+	5, // 8: dstack.api.v1.InstanceService.SetInstanceDrain:output_type -> dstack.api.v1.SetInstanceDrainResponse
+	6, // [6:9] is the sub-list for method output_type
+	3, // [3:6] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_dstack_api_v1_instance_service_proto_init() }
@@ -334,7 +468,7 @@ func file_dstack_api_v1_instance_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dstack_api_v1_instance_service_proto_rawDesc), len(file_dstack_api_v1_instance_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,20 +21,25 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	InstanceService_ListInstances_FullMethodName = "/dstack.api.v1.InstanceService/ListInstances"
-	InstanceService_GetInstance_FullMethodName   = "/dstack.api.v1.InstanceService/GetInstance"
+	InstanceService_ListInstances_FullMethodName    = "/dstack.api.v1.InstanceService/ListInstances"
+	InstanceService_GetInstance_FullMethodName      = "/dstack.api.v1.InstanceService/GetInstance"
+	InstanceService_SetInstanceDrain_FullMethodName = "/dstack.api.v1.InstanceService/SetInstanceDrain"
 )
 
 // InstanceServiceClient is the client API for InstanceService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Reads instances. Identity and project codes as in RunService.
+// Reads instances and keeps new jobs off them. Identity and project codes as in RunService.
 type InstanceServiceClient interface {
 	// Instances of a project by fleet and number.
 	ListInstances(ctx context.Context, in *ListInstancesRequest, opts ...grpc.CallOption) (*ListInstancesResponse, error)
 	// One instance. NOT_FOUND/INSTANCE_NOT_FOUND.
 	GetInstance(ctx context.Context, in *GetInstanceRequest, opts ...grpc.CallOption) (*GetInstanceResponse, error)
+	// Keeps new jobs off a host, or lets them on it again. Jobs that the host has go on. Also works while the host does not answer: it is
+	// told when it does. Idempotent; another reason replaces the one before. INVALID_ARGUMENT/INVALID_FIELDS for a drain without a reason,
+	// NOT_FOUND/INSTANCE_NOT_FOUND, FAILED_PRECONDITION/INVALID_STATE for a host that is being given up.
+	SetInstanceDrain(ctx context.Context, in *SetInstanceDrainRequest, opts ...grpc.CallOption) (*SetInstanceDrainResponse, error)
 }
 
 type instanceServiceClient struct {
@@ -65,16 +70,30 @@ func (c *instanceServiceClient) GetInstance(ctx context.Context, in *GetInstance
 	return out, nil
 }
 
+func (c *instanceServiceClient) SetInstanceDrain(ctx context.Context, in *SetInstanceDrainRequest, opts ...grpc.CallOption) (*SetInstanceDrainResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetInstanceDrainResponse)
+	err := c.cc.Invoke(ctx, InstanceService_SetInstanceDrain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // InstanceServiceServer is the server API for InstanceService service.
 // All implementations must embed UnimplementedInstanceServiceServer
 // for forward compatibility.
 //
-// Reads instances. Identity and project codes as in RunService.
+// Reads instances and keeps new jobs off them. Identity and project codes as in RunService.
 type InstanceServiceServer interface {
 	// Instances of a project by fleet and number.
 	ListInstances(context.Context, *ListInstancesRequest) (*ListInstancesResponse, error)
 	// One instance. NOT_FOUND/INSTANCE_NOT_FOUND.
 	GetInstance(context.Context, *GetInstanceRequest) (*GetInstanceResponse, error)
+	// Keeps new jobs off a host, or lets them on it again. Jobs that the host has go on. Also works while the host does not answer: it is
+	// told when it does. Idempotent; another reason replaces the one before. INVALID_ARGUMENT/INVALID_FIELDS for a drain without a reason,
+	// NOT_FOUND/INSTANCE_NOT_FOUND, FAILED_PRECONDITION/INVALID_STATE for a host that is being given up.
+	SetInstanceDrain(context.Context, *SetInstanceDrainRequest) (*SetInstanceDrainResponse, error)
 	mustEmbedUnimplementedInstanceServiceServer()
 }
 
@@ -90,6 +109,9 @@ func (UnimplementedInstanceServiceServer) ListInstances(context.Context, *ListIn
 }
 func (UnimplementedInstanceServiceServer) GetInstance(context.Context, *GetInstanceRequest) (*GetInstanceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetInstance not implemented")
+}
+func (UnimplementedInstanceServiceServer) SetInstanceDrain(context.Context, *SetInstanceDrainRequest) (*SetInstanceDrainResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetInstanceDrain not implemented")
 }
 func (UnimplementedInstanceServiceServer) mustEmbedUnimplementedInstanceServiceServer() {}
 func (UnimplementedInstanceServiceServer) testEmbeddedByValue()                         {}
@@ -148,6 +170,24 @@ func _InstanceService_GetInstance_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _InstanceService_SetInstanceDrain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetInstanceDrainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InstanceServiceServer).SetInstanceDrain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: InstanceService_SetInstanceDrain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InstanceServiceServer).SetInstanceDrain(ctx, req.(*SetInstanceDrainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // InstanceService_ServiceDesc is the grpc.ServiceDesc for InstanceService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -162,6 +202,10 @@ var InstanceService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetInstance",
 			Handler:    _InstanceService_GetInstance_Handler,
+		},
+		{
+			MethodName: "SetInstanceDrain",
+			Handler:    _InstanceService_SetInstanceDrain_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 from dstack.api.v1 import instance_pb2 as dstack_dot_api_dot_v1_dot_instance__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$dstack/api/v1/instance_service.proto\x12\rdstack.api.v1\x1a\x1c\x64stack/api/v1/instance.proto\"\xc3\x01\n\x14ListInstancesRequest\x12!\n\x0cproject_name\x18\x01 \x01(\tR\x0bprojectName\x12\x1d\n\nfleet_name\x18\x02 \x01(\tR\tfleetName\x12-\n\x12include_terminated\x18\x03 \x01(\x08R\x11includeTerminated\x12\x1b\n\tpage_size\x18\x04 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x05 \x01(\tR\tpageToken\"v\n\x15ListInstancesResponse\x12\x35\n\tinstances\x18\x01 \x03(\x0b\x32\x17.dstack.api.v1.InstanceR\tinstances\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"X\n\x12GetInstanceRequest\x12!\n\x0cproject_name\x18\x01 \x01(\tR\x0bprojectName\x12\x1f\n\x0binstance_id\x18\x02 \x01(\tR\ninstanceId\"J\n\x13GetInstanceResponse\x12\x33\n\x08instance\x18\x01 \x01(\x0b\x32\x17.dstack.api.v1.InstanceR\x08instance2\xc3\x01\n\x0fInstanceService\x12Z\n\rListInstances\x12#.dstack.api.v1.ListInstancesRequest\x1a$.dstack.api.v1.ListInstancesResponse\x12T\n\x0bGetInstance\x12!.dstack.api.v1.GetInstanceRequest\x1a\".dstack.api.v1.GetInstanceResponseB\xac\x01\n\x11\x63om.dstack.api.v1B\x14InstanceServiceProtoP\x01Z+dstack.ai/dstack/gen/go/dstack/api/v1;apiv1\xa2\x02\x03\x44\x41X\xaa\x02\rDstack.Api.V1\xca\x02\rDstack\\Api\\V1\xe2\x02\x19\x44stack\\Api\\V1\\GPBMetadata\xea\x02\x0f\x44stack::Api::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$dstack/api/v1/instance_service.proto\x12\rdstack.api.v1\x1a\x1c\x64stack/api/v1/instance.proto\"\xc3\x01\n\x14ListInstancesRequest\x12!\n\x0cproject_name\x18\x01 \x01(\tR\x0bprojectName\x12\x1d\n\nfleet_name\x18\x02 \x01(\tR\tfleetName\x12-\n\x12include_terminated\x18\x03 \x01(\x08R\x11includeTerminated\x12\x1b\n\tpage_size\x18\x04 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x05 \x01(\tR\tpageToken\"v\n\x15ListInstancesResponse\x12\x35\n\tinstances\x18\x01 \x03(\x0b\x32\x17.dstack.api.v1.InstanceR\tinstances\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"X\n\x12GetInstanceRequest\x12!\n\x0cproject_name\x18\x01 \x01(\tR\x0bprojectName\x12\x1f\n\x0binstance_id\x18\x02 \x01(\tR\ninstanceId\"J\n\x13GetInstanceResponse\x12\x33\n\x08instance\x18\x01 \x01(\x0b\x32\x17.dstack.api.v1.InstanceR\x08instance\"\x96\x01\n\x17SetInstanceDrainRequest\x12!\n\x0cproject_name\x18\x01 \x01(\tR\x0bprojectName\x12\x1f\n\x0binstance_id\x18\x02 \x01(\tR\ninstanceId\x12\x1f\n\x0bis_draining\x18\x03 \x01(\x08R\nisDraining\x12\x16\n\x06reason\x18\x04 \x01(\tR\x06reason\"O\n\x18SetInstanceDrainResponse\x12\x33\n\x08instance\x18\x01 \x01(\x0b\x32\x17.dstack.api.v1.InstanceR\x08instance2\xa8\x02\n\x0fInstanceService\x12Z\n\rListInstances\x12#.dstack.api.v1.ListInstancesRequest\x1a$.dstack.api.v1.ListInstancesResponse\x12T\n\x0bGetInstance\x12!.dstack.api.v1.GetInstanceRequest\x1a\".dstack.api.v1.GetInstanceResponse\x12\x63\n\x10SetInstanceDrain\x12&.dstack.api.v1.SetInstanceDrainRequest\x1a\'.dstack.api.v1.SetInstanceDrainResponseB\xac\x01\n\x11\x63om.dstack.api.v1B\x14InstanceServiceProtoP\x01Z+dstack.ai/dstack/gen/go/dstack/api/v1;apiv1\xa2\x02\x03\x44\x41X\xaa\x02\rDstack.Api.V1\xca\x02\rDstack\\Api\\V1\xe2\x02\x19\x44stack\\Api\\V1\\GPBMetadata\xea\x02\x0f\x44stack::Api::V1b\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dstack.api.v1.instance_service_pb2', globals())
@@ -30,6 +30,10 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _GETINSTANCEREQUEST._serialized_end=491
   _GETINSTANCERESPONSE._serialized_start=493
   _GETINSTANCERESPONSE._serialized_end=567
-  _INSTANCESERVICE._serialized_start=570
-  _INSTANCESERVICE._serialized_end=765
+  _SETINSTANCEDRAINREQUEST._serialized_start=570
+  _SETINSTANCEDRAINREQUEST._serialized_end=720
+  _SETINSTANCEDRAINRESPONSE._serialized_start=722
+  _SETINSTANCEDRAINRESPONSE._serialized_end=801
+  _INSTANCESERVICE._serialized_start=804
+  _INSTANCESERVICE._serialized_end=1100
 # @@protoc_insertion_point(module_scope)

@@ -6,7 +6,7 @@ from dstack.api.v1 import instance_service_pb2 as dstack_dot_api_dot_v1_dot_inst
 
 
 class InstanceServiceStub(object):
-    """Reads instances. Identity and project codes as in RunService.
+    """Reads instances and keeps new jobs off them. Identity and project codes as in RunService.
     """
 
     def __init__(self, channel):
@@ -25,10 +25,15 @@ class InstanceServiceStub(object):
                 request_serializer=dstack_dot_api_dot_v1_dot_instance__service__pb2.GetInstanceRequest.SerializeToString,
                 response_deserializer=dstack_dot_api_dot_v1_dot_instance__service__pb2.GetInstanceResponse.FromString,
                 )
+        self.SetInstanceDrain = channel.unary_unary(
+                '/dstack.api.v1.InstanceService/SetInstanceDrain',
+                request_serializer=dstack_dot_api_dot_v1_dot_instance__service__pb2.SetInstanceDrainRequest.SerializeToString,
+                response_deserializer=dstack_dot_api_dot_v1_dot_instance__service__pb2.SetInstanceDrainResponse.FromString,
+                )
 
 
 class InstanceServiceServicer(object):
-    """Reads instances. Identity and project codes as in RunService.
+    """Reads instances and keeps new jobs off them. Identity and project codes as in RunService.
     """
 
     def ListInstances(self, request, context):
@@ -40,6 +45,15 @@ class InstanceServiceServicer(object):
 
     def GetInstance(self, request, context):
         """One instance. NOT_FOUND/INSTANCE_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetInstanceDrain(self, request, context):
+        """Keeps new jobs off a host, or lets them on it again. Jobs that the host has go on. Also works while the host does not answer: it is
+        told when it does. Idempotent; another reason replaces the one before. INVALID_ARGUMENT/INVALID_FIELDS for a drain without a reason,
+        NOT_FOUND/INSTANCE_NOT_FOUND, FAILED_PRECONDITION/INVALID_STATE for a host that is being given up.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -58,6 +72,11 @@ def add_InstanceServiceServicer_to_server(servicer, server):
                     request_deserializer=dstack_dot_api_dot_v1_dot_instance__service__pb2.GetInstanceRequest.FromString,
                     response_serializer=dstack_dot_api_dot_v1_dot_instance__service__pb2.GetInstanceResponse.SerializeToString,
             ),
+            'SetInstanceDrain': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetInstanceDrain,
+                    request_deserializer=dstack_dot_api_dot_v1_dot_instance__service__pb2.SetInstanceDrainRequest.FromString,
+                    response_serializer=dstack_dot_api_dot_v1_dot_instance__service__pb2.SetInstanceDrainResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'dstack.api.v1.InstanceService', rpc_method_handlers)
@@ -66,7 +85,7 @@ def add_InstanceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class InstanceService(object):
-    """Reads instances. Identity and project codes as in RunService.
+    """Reads instances and keeps new jobs off them. Identity and project codes as in RunService.
     """
 
     @staticmethod
@@ -100,5 +119,22 @@ class InstanceService(object):
         return grpc.experimental.unary_unary(request, target, '/dstack.api.v1.InstanceService/GetInstance',
             dstack_dot_api_dot_v1_dot_instance__service__pb2.GetInstanceRequest.SerializeToString,
             dstack_dot_api_dot_v1_dot_instance__service__pb2.GetInstanceResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def SetInstanceDrain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/dstack.api.v1.InstanceService/SetInstanceDrain',
+            dstack_dot_api_dot_v1_dot_instance__service__pb2.SetInstanceDrainRequest.SerializeToString,
+            dstack_dot_api_dot_v1_dot_instance__service__pb2.SetInstanceDrainResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

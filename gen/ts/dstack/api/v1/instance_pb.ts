@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file dstack/api/v1/instance.proto.
  */
 export const file_dstack_api_v1_instance: GenFile = /*@__PURE__*/
-  fileDesc("Chxkc3RhY2svYXBpL3YxL2luc3RhbmNlLnByb3RvEg1kc3RhY2suYXBpLnYxIv4ECghJbnN0YW5jZRIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEhQKDHByb2plY3RfbmFtZRgDIAEoCRISCgpmbGVldF9uYW1lGAQgASgJEhQKDGluc3RhbmNlX251bRgFIAEoDRItCgZzdGF0dXMYBiABKA4yHS5kc3RhY2suYXBpLnYxLkluc3RhbmNlU3RhdHVzEhYKDmlzX3VucmVhY2hhYmxlGAcgASgIEhYKDnN0YXR1c19tZXNzYWdlGAggASgJEkQKEnRlcm1pbmF0aW9uX3JlYXNvbhgJIAEoDjIoLmRzdGFjay5hcGkudjEuSW5zdGFuY2VUZXJtaW5hdGlvblJlYXNvbhIuCglyZXNvdXJjZXMYCiABKAsyGy5kc3RhY2suY29tbW9uLnYxLlJlc291cmNlcxIPCgdiYWNrZW5kGAsgASgJEg4KBnJlZ2lvbhgMIAEoCRIQCghob3N0bmFtZRgNIAEoCRIUCgx0b3RhbF9ibG9ja3MYDiABKA0SEwoLYnVzeV9ibG9ja3MYDyABKA0SHgoWcHJpY2VfZG9sbGFyc19wZXJfaG91chgQIAEoARIuCgpjcmVhdGVkX2F0GBEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIZChFjb250YWluZXJfcnVudGltZRgSIAEoCRIcChRob3N0X2tleV9maW5nZXJwcmludBgTIAEoCRIUCgxzaGltX3ZlcnNpb24YFCABKAkSLgoGaGVhbHRoGBUgASgOMh4uZHN0YWNrLmNvbW1vbi52MS5IZWFsdGhTdGF0dXMSFgoOaGVhbHRoX21lc3NhZ2UYFiABKAkq5QEKDkluc3RhbmNlU3RhdHVzEh8KG0lOU1RBTkNFX1NUQVRVU19VTlNQRUNJRklFRBAAEhsKF0lOU1RBTkNFX1NUQVRVU19QRU5ESU5HEAESIAocSU5TVEFOQ0VfU1RBVFVTX1BST1ZJU0lPTklORxACEhgKFElOU1RBTkNFX1NUQVRVU19JRExFEAMSGAoUSU5TVEFOQ0VfU1RBVFVTX0JVU1kQBBIfChtJTlNUQU5DRV9TVEFUVVNfVEVSTUlOQVRJTkcQBRIeChpJTlNUQU5DRV9TVEFUVVNfVEVSTUlOQVRFRBAGKocCChlJbnN0YW5jZVRlcm1pbmF0aW9uUmVhc29uEisKJ0lOU1RBTkNFX1RFUk1JTkFUSU9OX1JFQVNPTl9VTlNQRUNJRklFRBAAEjIKLklOU1RBTkNFX1RFUk1JTkFUSU9OX1JFQVNPTl9URVJNSU5BVEVEX0JZX1VTRVIQARI0CjBJTlNUQU5DRV9URVJNSU5BVElPTl9SRUFTT05fUFJPVklTSU9OSU5HX1RJTUVPVVQQAhIlCiFJTlNUQU5DRV9URVJNSU5BVElPTl9SRUFTT05fRVJST1IQAxIsCihJTlNUQU5DRV9URVJNSU5BVElPTl9SRUFTT05fSURMRV9USU1FT1VUEARCpQEKEWNvbS5kc3RhY2suYXBpLnYxQg1JbnN0YW5jZVByb3RvUAFaK2RzdGFjay5haS9kc3RhY2svZ2VuL2dvL2RzdGFjay9hcGkvdjE7YXBpdjGiAgNEQViqAg1Ec3RhY2suQXBpLlYxygINRHN0YWNrXEFwaVxWMeICGURzdGFja1xBcGlcVjFcR1BCTWV0YWRhdGHqAg9Ec3RhY2s6OkFwaTo6VjFiBnByb3RvMw", [file_dstack_common_v1_resources, file_google_protobuf_timestamp]);
+  fileDesc("Chxkc3RhY2svYXBpL3YxL2luc3RhbmNlLnByb3RvEg1kc3RhY2suYXBpLnYxIroFCghJbnN0YW5jZRIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEhQKDHByb2plY3RfbmFtZRgDIAEoCRISCgpmbGVldF9uYW1lGAQgASgJEhQKDGluc3RhbmNlX251bRgFIAEoDRItCgZzdGF0dXMYBiABKA4yHS5kc3RhY2suYXBpLnYxLkluc3RhbmNlU3RhdHVzEhYKDmlzX3VucmVhY2hhYmxlGAcgASgIEhYKDnN0YXR1c19tZXNzYWdlGAggASgJEkQKEnRlcm1pbmF0aW9uX3JlYXNvbhgJIAEoDjIoLmRzdGFjay5hcGkudjEuSW5zdGFuY2VUZXJtaW5hdGlvblJlYXNvbhIuCglyZXNvdXJjZXMYCiABKAsyGy5kc3RhY2suY29tbW9uLnYxLlJlc291cmNlcxIPCgdiYWNrZW5kGAsgASgJEg4KBnJlZ2lvbhgMIAEoCRIQCghob3N0bmFtZRgNIAEoCRIUCgx0b3RhbF9ibG9ja3MYDiABKA0SEwoLYnVzeV9ibG9ja3MYDyABKA0SHgoWcHJpY2VfZG9sbGFyc19wZXJfaG91chgQIAEoARIuCgpjcmVhdGVkX2F0GBEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIZChFjb250YWluZXJfcnVudGltZRgSIAEoCRIcChRob3N0X2tleV9maW5nZXJwcmludBgTIAEoCRIUCgxzaGltX3ZlcnNpb24YFCABKAkSLgoGaGVhbHRoGBUgASgOMh4uZHN0YWNrLmNvbW1vbi52MS5IZWFsdGhTdGF0dXMSFgoOaGVhbHRoX21lc3NhZ2UYFiABKAkSMAoFZHJhaW4YFyABKAsyHC5kc3RhY2suYXBpLnYxLkluc3RhbmNlRHJhaW5IAIgBAUIICgZfZHJhaW4icgoNSW5zdGFuY2VEcmFpbhIOCgZyZWFzb24YASABKAkSKQoFc2luY2UYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDGlzX2NvbmZpcm1lZBgDIAEoCBIQCghpc19lbXB0eRgEIAEoCCrlAQoOSW5zdGFuY2VTdGF0dXMSHwobSU5TVEFOQ0VfU1RBVFVTX1VOU1BFQ0lGSUVEEAASGwoXSU5TVEFOQ0VfU1RBVFVTX1BFTkRJTkcQARIgChxJTlNUQU5DRV9TVEFUVVNfUFJPVklTSU9OSU5HEAISGAoUSU5TVEFOQ0VfU1RBVFVTX0lETEUQAxIYChRJTlNUQU5DRV9TVEFUVVNfQlVTWRAEEh8KG0lOU1RBTkNFX1NUQVRVU19URVJNSU5BVElORxAFEh4KGklOU1RBTkNFX1NUQVRVU19URVJNSU5BVEVEEAYqhwIKGUluc3RhbmNlVGVybWluYXRpb25SZWFzb24SKwonSU5TVEFOQ0VfVEVSTUlOQVRJT05fUkVBU09OX1VOU1BFQ0lGSUVEEAASMgouSU5TVEFOQ0VfVEVSTUlOQVRJT05fUkVBU09OX1RFUk1JTkFURURfQllfVVNFUhABEjQKMElOU1RBTkNFX1RFUk1JTkFUSU9OX1JFQVNPTl9QUk9WSVNJT05JTkdfVElNRU9VVBACEiUKIUlOU1RBTkNFX1RFUk1JTkFUSU9OX1JFQVNPTl9FUlJPUhADEiwKKElOU1RBTkNFX1RFUk1JTkFUSU9OX1JFQVNPTl9JRExFX1RJTUVPVVQQBEKlAQoRY29tLmRzdGFjay5hcGkudjFCDUluc3RhbmNlUHJvdG9QAVorZHN0YWNrLmFpL2RzdGFjay9nZW4vZ28vZHN0YWNrL2FwaS92MTthcGl2MaICA0RBWKoCDURzdGFjay5BcGkuVjHKAg1Ec3RhY2tcQXBpXFYx4gIZRHN0YWNrXEFwaVxWMVxHUEJNZXRhZGF0YeoCD0RzdGFjazo6QXBpOjpWMWIGcHJvdG8z", [file_dstack_common_v1_resources, file_google_protobuf_timestamp]);
 
 /**
  * A host.
@@ -177,6 +177,13 @@ export type Instance = Message<"dstack.api.v1.Instance"> & {
    * @generated from field: string health_message = 22;
    */
   healthMessage: string;
+
+  /**
+   * The host takes no new jobs. Absent: it does. Set by SetInstanceDrain, or by somebody on the host itself.
+   *
+   * @generated from field: optional dstack.api.v1.InstanceDrain drain = 23;
+   */
+  drain?: InstanceDrain | undefined;
 };
 
 /**
@@ -185,6 +192,48 @@ export type Instance = Message<"dstack.api.v1.Instance"> & {
  */
 export const InstanceSchema: GenMessage<Instance> = /*@__PURE__*/
   messageDesc(file_dstack_api_v1_instance, 0);
+
+/**
+ * A host that takes no new jobs; those that it has go on.
+ *
+ * @generated from message dstack.api.v1.InstanceDrain
+ */
+export type InstanceDrain = Message<"dstack.api.v1.InstanceDrain"> & {
+  /**
+   * Why, as the person who asked for it said.
+   *
+   * @generated from field: string reason = 1;
+   */
+  reason: string;
+
+  /**
+   * When it was asked for.
+   *
+   * @generated from field: google.protobuf.Timestamp since = 2;
+   */
+  since?: Timestamp | undefined;
+
+  /**
+   * The host knows it and refuses new tasks by itself. Until then only the server keeps to it.
+   *
+   * @generated from field: bool is_confirmed = 3;
+   */
+  isConfirmed: boolean;
+
+  /**
+   * Confirmed, and nothing runs on the host any more.
+   *
+   * @generated from field: bool is_empty = 4;
+   */
+  isEmpty: boolean;
+};
+
+/**
+ * Describes the message dstack.api.v1.InstanceDrain.
+ * Use `create(InstanceDrainSchema)` to create a new message.
+ */
+export const InstanceDrainSchema: GenMessage<InstanceDrain> = /*@__PURE__*/
+  messageDesc(file_dstack_api_v1_instance, 1);
 
 /**
  * Life of an instance.

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file dstack/api/v1/instance_service.proto.
  */
 export const file_dstack_api_v1_instance_service: GenFile = /*@__PURE__*/
-  fileDesc("CiRkc3RhY2svYXBpL3YxL2luc3RhbmNlX3NlcnZpY2UucHJvdG8SDWRzdGFjay5hcGkudjEigwEKFExpc3RJbnN0YW5jZXNSZXF1ZXN0EhQKDHByb2plY3RfbmFtZRgBIAEoCRISCgpmbGVldF9uYW1lGAIgASgJEhoKEmluY2x1ZGVfdGVybWluYXRlZBgDIAEoCBIRCglwYWdlX3NpemUYBCABKA0SEgoKcGFnZV90b2tlbhgFIAEoCSJcChVMaXN0SW5zdGFuY2VzUmVzcG9uc2USKgoJaW5zdGFuY2VzGAEgAygLMhcuZHN0YWNrLmFwaS52MS5JbnN0YW5jZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiPwoSR2V0SW5zdGFuY2VSZXF1ZXN0EhQKDHByb2plY3RfbmFtZRgBIAEoCRITCgtpbnN0YW5jZV9pZBgCIAEoCSJAChNHZXRJbnN0YW5jZVJlc3BvbnNlEikKCGluc3RhbmNlGAEgASgLMhcuZHN0YWNrLmFwaS52MS5JbnN0YW5jZTLDAQoPSW5zdGFuY2VTZXJ2aWNlEloKDUxpc3RJbnN0YW5jZXMSIy5kc3RhY2suYXBpLnYxLkxpc3RJbnN0YW5jZXNSZXF1ZXN0GiQuZHN0YWNrLmFwaS52MS5MaXN0SW5zdGFuY2VzUmVzcG9uc2USVAoLR2V0SW5zdGFuY2USIS5kc3RhY2suYXBpLnYxLkdldEluc3RhbmNlUmVxdWVzdBoiLmRzdGFjay5hcGkudjEuR2V0SW5zdGFuY2VSZXNwb25zZUKsAQoRY29tLmRzdGFjay5hcGkudjFCFEluc3RhbmNlU2VydmljZVByb3RvUAFaK2RzdGFjay5haS9kc3RhY2svZ2VuL2dvL2RzdGFjay9hcGkvdjE7YXBpdjGiAgNEQViqAg1Ec3RhY2suQXBpLlYxygINRHN0YWNrXEFwaVxWMeICGURzdGFja1xBcGlcVjFcR1BCTWV0YWRhdGHqAg9Ec3RhY2s6OkFwaTo6VjFiBnByb3RvMw", [file_dstack_api_v1_instance]);
+  fileDesc("CiRkc3RhY2svYXBpL3YxL2luc3RhbmNlX3NlcnZpY2UucHJvdG8SDWRzdGFjay5hcGkudjEigwEKFExpc3RJbnN0YW5jZXNSZXF1ZXN0EhQKDHByb2plY3RfbmFtZRgBIAEoCRISCgpmbGVldF9uYW1lGAIgASgJEhoKEmluY2x1ZGVfdGVybWluYXRlZBgDIAEoCBIRCglwYWdlX3NpemUYBCABKA0SEgoKcGFnZV90b2tlbhgFIAEoCSJcChVMaXN0SW5zdGFuY2VzUmVzcG9uc2USKgoJaW5zdGFuY2VzGAEgAygLMhcuZHN0YWNrLmFwaS52MS5JbnN0YW5jZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiPwoSR2V0SW5zdGFuY2VSZXF1ZXN0EhQKDHByb2plY3RfbmFtZRgBIAEoCRITCgtpbnN0YW5jZV9pZBgCIAEoCSJAChNHZXRJbnN0YW5jZVJlc3BvbnNlEikKCGluc3RhbmNlGAEgASgLMhcuZHN0YWNrLmFwaS52MS5JbnN0YW5jZSJpChdTZXRJbnN0YW5jZURyYWluUmVxdWVzdBIUCgxwcm9qZWN0X25hbWUYASABKAkSEwoLaW5zdGFuY2VfaWQYAiABKAkSEwoLaXNfZHJhaW5pbmcYAyABKAgSDgoGcmVhc29uGAQgASgJIkUKGFNldEluc3RhbmNlRHJhaW5SZXNwb25zZRIpCghpbnN0YW5jZRgBIAEoCzIXLmRzdGFjay5hcGkudjEuSW5zdGFuY2UyqAIKD0luc3RhbmNlU2VydmljZRJaCg1MaXN0SW5zdGFuY2VzEiMuZHN0YWNrLmFwaS52MS5MaXN0SW5zdGFuY2VzUmVxdWVzdBokLmRzdGFjay5hcGkudjEuTGlzdEluc3RhbmNlc1Jlc3BvbnNlElQKC0dldEluc3RhbmNlEiEuZHN0YWNrLmFwaS52MS5HZXRJbnN0YW5jZVJlcXVlc3QaIi5kc3RhY2suYXBpLnYxLkdldEluc3RhbmNlUmVzcG9uc2USYwoQU2V0SW5zdGFuY2VEcmFpbhImLmRzdGFjay5hcGkudjEuU2V0SW5zdGFuY2VEcmFpblJlcXVlc3QaJy5kc3RhY2suYXBpLnYxLlNldEluc3RhbmNlRHJhaW5SZXNwb25zZUKsAQoRY29tLmRzdGFjay5hcGkudjFCFEluc3RhbmNlU2VydmljZVByb3RvUAFaK2RzdGFjay5haS9kc3RhY2svZ2VuL2dvL2RzdGFjay9hcGkvdjE7YXBpdjGiAgNEQViqAg1Ec3RhY2suQXBpLlYxygINRHN0YWNrXEFwaVxWMeICGURzdGFja1xBcGlcVjFcR1BCTWV0YWRhdGHqAg9Ec3RhY2s6OkFwaTo6VjFiBnByb3RvMw", [file_dstack_api_v1_instance]);
 
 /**
  * Ask for instances.
@@ -143,7 +143,70 @@ export const GetInstanceResponseSchema: GenMessage<GetInstanceResponse> = /*@__P
   messageDesc(file_dstack_api_v1_instance_service, 3);
 
 /**
- * Reads instances. Identity and project codes as in RunService.
+ * Set or lift the drain of an instance.
+ *
+ * @generated from message dstack.api.v1.SetInstanceDrainRequest
+ */
+export type SetInstanceDrainRequest = Message<"dstack.api.v1.SetInstanceDrainRequest"> & {
+  /**
+   * Project.
+   *
+   * @generated from field: string project_name = 1;
+   */
+  projectName: string;
+
+  /**
+   * Id.
+   *
+   * @generated from field: string instance_id = 2;
+   */
+  instanceId: string;
+
+  /**
+   * True: no new jobs. False, the default: new jobs again.
+   *
+   * @generated from field: bool is_draining = 3;
+   */
+  isDraining: boolean;
+
+  /**
+   * For people; required with is_draining, 1 to 256 bytes of UTF-8 on one line.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message dstack.api.v1.SetInstanceDrainRequest.
+ * Use `create(SetInstanceDrainRequestSchema)` to create a new message.
+ */
+export const SetInstanceDrainRequestSchema: GenMessage<SetInstanceDrainRequest> = /*@__PURE__*/
+  messageDesc(file_dstack_api_v1_instance_service, 4);
+
+/**
+ * The drain is stored.
+ *
+ * @generated from message dstack.api.v1.SetInstanceDrainResponse
+ */
+export type SetInstanceDrainResponse = Message<"dstack.api.v1.SetInstanceDrainResponse"> & {
+  /**
+   * The instance after the call.
+   *
+   * @generated from field: dstack.api.v1.Instance instance = 1;
+   */
+  instance?: Instance | undefined;
+};
+
+/**
+ * Describes the message dstack.api.v1.SetInstanceDrainResponse.
+ * Use `create(SetInstanceDrainResponseSchema)` to create a new message.
+ */
+export const SetInstanceDrainResponseSchema: GenMessage<SetInstanceDrainResponse> = /*@__PURE__*/
+  messageDesc(file_dstack_api_v1_instance_service, 5);
+
+/**
+ * Reads instances and keeps new jobs off them. Identity and project codes as in RunService.
  *
  * @generated from service dstack.api.v1.InstanceService
  */
@@ -167,6 +230,18 @@ export const InstanceService: GenService<{
     methodKind: "unary";
     input: typeof GetInstanceRequestSchema;
     output: typeof GetInstanceResponseSchema;
+  },
+  /**
+   * Keeps new jobs off a host, or lets them on it again. Jobs that the host has go on. Also works while the host does not answer: it is
+   * told when it does. Idempotent; another reason replaces the one before. INVALID_ARGUMENT/INVALID_FIELDS for a drain without a reason,
+   * NOT_FOUND/INSTANCE_NOT_FOUND, FAILED_PRECONDITION/INVALID_STATE for a host that is being given up.
+   *
+   * @generated from rpc dstack.api.v1.InstanceService.SetInstanceDrain
+   */
+  setInstanceDrain: {
+    methodKind: "unary";
+    input: typeof SetInstanceDrainRequestSchema;
+    output: typeof SetInstanceDrainResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_dstack_api_v1_instance_service, 0);
