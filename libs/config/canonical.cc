@@ -12,6 +12,7 @@
 #include <yaml-cpp/emittermanip.h>
 
 #include "libs/config/node.h"
+#include "libs/config/secret_text.h"
 #include "libs/config/text.h"
 #include "libs/config/yaml_fields.h"
 
@@ -56,6 +57,11 @@ Json FleetNodesJson(const v1::FleetNodes& nodes) {
   return result;
 }
 
+// A secret in a place that is not made for one shows by its looks.
+Json TextJson(const std::string& text, bool is_hiding) {
+  return is_hiding && LooksSecret(text) ? kHidden : text;
+}
+
 // Adds a key that is not there yet; `[]` would look through all that are.
 void AddKey(std::string key, Json value, Json* object) {
   object->get_ref<Json::object_t&>().emplace_back(std::move(key), std::move(value));
@@ -74,21 +80,21 @@ Json EnvJson(const Message& message, const FieldDescriptor& field, bool is_hidde
   return result;
 }
 
-Json FreeJson(const google::protobuf::Value& value);
+Json FreeJson(const google::protobuf::Value& value, bool is_hiding);
 
 // In the order of the keys: a map has none of its own.
-Json FreeJson(const google::protobuf::Struct& fields) {
+Json FreeJson(const google::protobuf::Struct& fields, bool is_hiding) {
   const std::map<std::string, google::protobuf::Value> sorted(fields.fields().begin(),
                                                               fields.fields().end());
   Json result = Json::object();
-  for (const auto& [key, value] : sorted) AddKey(key, FreeJson(value), &result);
+  for (const auto& [key, value] : sorted) AddKey(key, is_hiding && NamesSecret(key) ? kHidden : FreeJson(value, is_hiding), &result);
   return result;
 }
 
-Json FreeJson(const google::protobuf::Value& value) {
-  if (value.has_string_value()) return value.string_value();
+Json FreeJson(const google::protobuf::Value& value, bool is_hiding) {
+  if (value.has_string_value()) return TextJson(value.string_value(), is_hiding);
   if (value.has_bool_value()) return value.bool_value();
-  if (value.has_struct_value()) return FreeJson(value.struct_value());
+  if (value.has_struct_value()) return FreeJson(value.struct_value(), is_hiding);
   if (value.has_number_value()) {
     const double number = value.number_value();
     const bool is_whole = std::trunc(number) == number && std::abs(number) < 1e15;
@@ -96,7 +102,7 @@ Json FreeJson(const google::protobuf::Value& value) {
   }
   if (!value.has_list_value()) return nullptr;
   Json list = Json::array();
-  for (const auto& item : value.list_value().values()) list.push_back(FreeJson(item));
+  for (const auto& item : value.list_value().values()) list.push_back(FreeJson(item, is_hiding));
   return list;
 }
 
@@ -118,6 +124,14 @@ class Writer {
   }
 
  private:
+  // Pairs of a name and a value: the name tells.
+  static bool NamesOwnSecret(const Message& message, const FieldDescriptor& field) {
+    if (field.name() != "value") return false;
+    const auto* header = dynamic_cast<const v1::HttpHeader*>(&message);
+    const auto* parameter = dynamic_cast<const v1::TemplateParameter*>(&message);
+    return parameter != nullptr || (header != nullptr && NamesSecret(header->name()));
+  }
+
   // The member of a oneof whose own keys lie at the level of the message.
   static const FieldDescriptor* GivenAlternative(const Message& message) {
     const auto& type = *message.GetDescriptor();
@@ -143,7 +157,7 @@ class Writer {
       if (is_alternative || null_is_value || !IsNullable(field)) return std::nullopt;
       return nullptr;
     }
-    if (is_hidden) return kHidden;
+    if (is_hidden || (options_.hide_secrets && NamesOwnSecret(message, field))) return kHidden;
     if (field.cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) return Scalar(message, field);
     return Value(reflection.GetMessage(message, &field), rules);
   }
@@ -177,7 +191,7 @@ class Writer {
     } else if (const auto* prompt = dynamic_cast<const v1::PresetPrompt*>(&message)) {
       *result = prompt->has_text() ? Json(prompt->text()) : Json{{"path", prompt->path()}};
     } else if (const auto* fields = dynamic_cast<const google::protobuf::Struct*>(&message)) {
-      *result = FreeJson(*fields);
+      *result = FreeJson(*fields, options_.hide_secrets);
     } else if (const auto* backend = dynamic_cast<const v1::BackendConfig*>(&message)) {
       const FieldDescriptor* kind = GivenAlternative(message);
       *result = Json{{"type", kind == nullptr ? "" : kind->name()}};
@@ -188,11 +202,11 @@ class Writer {
     return true;
   }
 
-  static Json Scalar(const Message& message, const FieldDescriptor& field) {
+  Json Scalar(const Message& message, const FieldDescriptor& field) const {
     const Reflection& reflection = *message.GetReflection();
     switch (field.cpp_type()) {
       case FieldDescriptor::CPPTYPE_STRING:
-        return reflection.GetString(message, &field);
+        return TextJson(reflection.GetString(message, &field), options_.hide_secrets);
       case FieldDescriptor::CPPTYPE_BOOL:
         return reflection.GetBool(message, &field);
       case FieldDescriptor::CPPTYPE_INT32:
@@ -231,7 +245,8 @@ class Writer {
     Json list = Json::array();
     for (int i = 0; i < size; ++i) {
       if (is_text) {
-        list.push_back(reflection.GetRepeatedString(message, &field, i));
+        list.push_back(
+            TextJson(reflection.GetRepeatedString(message, &field, i), options_.hide_secrets));
       } else if (field.cpp_type() == FieldDescriptor::CPPTYPE_ENUM) {
         list.push_back(EnumWord(*reflection.GetRepeatedEnum(message, &field, i)));
       } else {

@@ -9,6 +9,7 @@
 #include <google/protobuf/descriptor.h>
 #include <yaml-cpp/emitter.h>
 
+#include "libs/config/suggest.h"
 #include "libs/config/text.h"
 #include "libs/config/validate.h"
 #include "libs/config/yaml_load.h"
@@ -72,12 +73,15 @@ std::optional<std::string> ReadSelector(const Node& root,
     reader->Refuse(root,
                    key,
                    "is required: " + AlternativesText(words),
-                   fmt::format("begin the file with `{}: {}`", key, words.front()));
+                   key == "type" ? fmt::format("begin the file with `type: {}`", words.front())
+                                 : SuggestForRule(key, "is required", ""));
     return std::nullopt;
   }
   const std::string word = ToText(*node).value_or("");
   if (std::find(words.begin(), words.end(), word) != words.end()) return word;
-  const std::optional<std::string> near = Nearest(word, words);
+  const std::string foreign = SuggestKey(word, words);
+  const std::optional<std::string> near =
+      foreign.empty() ? Nearest(word, words) : std::optional<std::string>(foreign);
   reader->Refuse(*node,
                  key,
                  "must be " + AlternativesText(words),
@@ -189,7 +193,9 @@ bool IsMapping(const Node& root, YamlReader* reader) {
                  "",
                  "the document must be a mapping, not " +
                      (root.kind == NodeKind::kNull ? "empty" : KindName(root.kind)),
-                 "begin the file with a line such as `type: task`");
+                 root.kind == NodeKind::kList
+                     ? "take out the `- ` in front of `type:`, and begin all keys in one column"
+                     : "begin the file with a line such as `type: task`");
   return false;
 }
 
@@ -277,7 +283,7 @@ Findings ReadText(std::string_view text, const std::string& file_name, Read read
   if (!loaded) return findings;
   YamlReader reader(file_name);
   read(*loaded->root, &reader);
-  reader.HideLinesWithSecrets();
+  reader.HideLinesWithSecrets(*loaded->root);
   findings.problems = Sorted(reader.problems());
   findings.warnings = std::move(loaded->warnings);
   findings.warnings.insert(

@@ -54,10 +54,19 @@ void CheckHostKey(const std::string& key, const std::string& path, Violations* v
   }
 }
 
+void CheckIdentityFile(const std::string& file, const std::string& path, Violations* violations) {
+  if (file.find("PRIVATE KEY") != std::string::npos) {
+    violations->Add(path, "must be the path of the file with the key, not the key itself");
+  } else {
+    violations->AddIf(path, CheckPlainText(file, kMaxPathBytes));
+  }
+}
+
 void CheckProxyJump(const v1::ProxyJump& jump, const std::string& path, Violations* violations) {
   CheckHostName(jump.hostname(), ChildPath(path, "hostname"), violations);
   if (!jump.user().empty()) CheckLoginUser(jump.user(), ChildPath(path, "user"), violations);
   if (jump.has_host_key()) CheckHostKey(jump.host_key(), ChildPath(path, "host_key"), violations);
+  CheckIdentityFile(jump.identity_file(), ChildPath(path, "identity_file"), violations);
   if (jump.identity_file().empty() && !jump.has_ssh_key()) {
     violations->Add(ChildPath(path, "identity_file"), "is required");
   }
@@ -69,8 +78,7 @@ void CheckHost(const v1::SshHost& host, const std::string& path, Violations* vio
   if (host.has_host_key()) CheckHostKey(host.host_key(), ChildPath(path, "host_key"), violations);
   if (host.has_proxy_jump())
     CheckProxyJump(host.proxy_jump(), ChildPath(path, "proxy_jump"), violations);
-  violations->AddIf(ChildPath(path, "identity_file"),
-                    CheckPlainText(host.identity_file(), kMaxPathBytes));
+  CheckIdentityFile(host.identity_file(), ChildPath(path, "identity_file"), violations);
   if (host.has_internal_ip()) {
     violations->AddIf(ChildPath(path, "internal_ip"), CheckPrivateAddress(host.internal_ip()));
   }
@@ -100,6 +108,7 @@ void CheckHosts(const v1::SshConfig& config, Violations* violations) {
 
 void CheckSshConfig(const v1::SshConfig& config, Violations* violations) {
   if (config.has_user()) CheckLoginUser(config.user(), "ssh_config.user", violations);
+  CheckIdentityFile(config.identity_file(), "ssh_config.identity_file", violations);
   if (config.has_network()) {
     violations->AddIf("ssh_config.network", CheckPrivateNetwork(config.network()));
   }

@@ -18,6 +18,7 @@
 
 #include "libs/config/accelerators.h"
 #include "libs/config/names.h"
+#include "libs/config/secret_text.h"
 #include "libs/config/settings_forms.h"
 #include "libs/config/shorthand/cpu.h"
 #include "libs/config/shorthand/duration.h"
@@ -68,6 +69,12 @@ template <typename Parser>
 std::string SuggestText(const std::string& text, Parser parse) {
   const std::string sizes = SuggestSizes(text);
   if (!sizes.empty() && parse(sizes).ok()) return WriteHint(sizes);
+  // `A100:80GB:`, `24 GBs`.
+  for (const char end : {':', 's', ','}) {
+    if (!text.ends_with(end)) continue;
+    const std::string without = text.substr(0, text.size() - 1);
+    if (parse(without).ok()) return WriteHint(without);
+  }
   // A third part, as Docker has it for mounts.
   for (const std::string_view suffix : {":ro", ":rw", "/tcp"}) {
     if (!text.ends_with(suffix)) continue;
@@ -78,9 +85,14 @@ std::string SuggestText(const std::string& text, Parser parse) {
 }
 
 // Parses the text of a scalar into `message`; the mapping form is left to the caller.
+// `suggest` is asked where no suffix or unit is the matter.
 template <typename Type, typename Parser>
-void ReadShorthand(
-    const Node& node, const std::string& path, Parser parse, Message* message, YamlReader* reader) {
+void ReadShorthand(const Node& node,
+                   const std::string& path,
+                   Parser parse,
+                   Message* message,
+                   YamlReader* reader,
+                   std::string (*suggest)(std::string_view) = nullptr) {
   const std::optional<std::string> text = ShorthandText(node);
   if (!text) {
     reader->Refuse(node, path, "cannot be " + KindName(node.kind));
@@ -88,7 +100,11 @@ void ReadShorthand(
   }
   const absl::StatusOr<Type> value = parse(*text);
   if (!value.ok()) {
-    reader->Refuse(node, path, MessageOf(value.status()), SuggestText(*text, parse));
+    std::string suggestion = SuggestText(*text, parse);
+    if (suggestion.empty() && suggest != nullptr) suggestion = suggest(*text);
+    const std::string rule = MessageOf(value.status());
+    if (suggestion.empty()) suggestion = SuggestForRule(path, rule, *text);
+    reader->Refuse(node, path, rule, std::move(suggestion));
     return;
   }
   static_cast<Type*>(message)->CopyFrom(*value);
@@ -245,7 +261,7 @@ void NormalisePath(const Node& node,
 void ReadMount(const Node& node, const std::string& path, Message* message, YamlReader* reader) {
   auto* mount = static_cast<v1::VolumeMount*>(message);
   if (node.kind != NodeKind::kMap) {
-    ReadShorthand<v1::VolumeMount>(node, path, ParseMount, message, reader);
+    ReadShorthand<v1::VolumeMount>(node, path, ParseMount, message, reader, SuggestMount);
     return;
   }
   const bool is_instance = HasKey(node, "instance_path");
@@ -361,7 +377,9 @@ void ReadRetry(const Node& node, const std::string& path, Message* message, Yaml
   const absl::StatusOr<bool> enabled = ToBool(node);
   if (!enabled.ok()) {
     reader->Refuse(
-        node, path, "must be `true`, `false`, or a mapping with `on_events` and `duration`");
+        node,
+        path,
+        BrokenRule("must be `true`, `false`, or a mapping with `on_events` and `duration`"));
     return;
   }
   retry->set_enabled(*enabled);
@@ -500,12 +518,31 @@ absl::StatusOr<v1::EnvVar> MappedVariable(const Entry& entry) {
   }
   absl::StatusOr<std::string> text = ToText(value);
   if (!text.ok()) {
-    const bool is_word = value.kind == NodeKind::kBool || value.kind == NodeKind::kDate;
+    const bool is_date = value.kind == NodeKind::kDate;
     return BrokenRule("must be a string or a number, not " + KindName(value.kind) +
-                      (is_word ? "; put it in quotes" : ""));
+                      (is_date ? "; put it in quotes" : ""));
   }
   variable.set_value(*std::move(text));
   return variable;
+}
+
+// For a mapping in the list form: `- NAME: value`.
+std::string SuggestPair(const Node& item) {
+  const bool is_pair = item.entries.size() == 1 && CheckEnvName(item.entries[0].key).ok();
+  return is_pair ? fmt::format("write `- {}=...`, or leave out the `- `", item.entries[0].key)
+                 : "write `NAME=value`, or leave out the `- `";
+}
+
+// A word or a missing value in the mapping form. Neither is a secret.
+std::string SuggestValue(const Entry& entry) {
+  switch (entry.value->kind) {
+    case NodeKind::kBool:
+      return fmt::format("write `\"{}\"`", entry.value->source);
+    case NodeKind::kNull:
+      return "write `\"\"` for an empty value; `- NAME` in the list form takes yours";
+    default:
+      return "";
+  }
 }
 
 void ReadEnv(const Node& node,
@@ -515,12 +552,13 @@ void ReadEnv(const Node& node,
              YamlReader* reader) {
   std::set<std::string> names;
   for (const Entry& entry : node.entries) {
-    const std::string entry_path = ChildPath(path, Excerpt(entry.key));
+    const std::string entry_path = ChildPath(path, ShownKey(entry.key));
     absl::StatusOr<v1::EnvVar> variable = MappedVariable(entry);
     if (variable.ok()) {
       AddVariable(*std::move(variable), &names, *entry.value, entry_path, message, field, reader);
     } else {
-      reader->Refuse(*entry.value, entry_path, variable.status());
+      reader->Refuse(
+          *entry.value, entry_path, MessageOf(variable.status()), SuggestValue(entry));
     }
   }
   for (size_t i = 0; i < node.items.size(); ++i) {
@@ -534,13 +572,19 @@ void ReadEnv(const Node& node,
       reader->Refuse(item,
                      ItemPath(path, i),
                      "must be a text, not a mapping",
-                     "write `NAME=value`, or leave out the `- `");
+                     SuggestPair(item));
     } else {
-      reader->Refuse(item, ItemPath(path, i), variable.status());
+      reader->Refuse(item,
+                     ItemPath(path, i),
+                     MessageOf(variable.status()),
+                     text.ok() ? SuggestVariable(*text) : "");
     }
   }
   if (node.kind != NodeKind::kMap && node.kind != NodeKind::kList) {
-    reader->Refuse(node, path, "must be a list of `NAME=value` or a mapping");
+    reader->Refuse(node,
+                   path,
+                   "must be a list of `NAME=value` or a mapping",
+                   "write each variable on a line of its own below, as `  - NAME=value`");
   }
 }
 

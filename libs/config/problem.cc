@@ -1,11 +1,11 @@
 #include "libs/config/problem.h"
 
 #include <algorithm>
-#include <array>
 
 #include <fmt/format.h>
 
 #include "libs/base/status.h"
+#include "libs/config/secret_text.h"
 #include "libs/config/text.h"
 
 namespace dstack::config {
@@ -26,15 +26,6 @@ std::string_view LineOf(std::string_view source, int line) {
   std::string_view text = source.substr(0, source.find('\n'));
   if (!text.empty() && text.back() == '\r') text.remove_suffix(1);
   return text;
-}
-
-// A line with a syntax error belongs to no field yet, so its text decides.
-bool MayHoldSecret(std::string_view line) {
-  const std::string lower = AsciiLower(line);
-  constexpr std::array kWords = {"token", "password", "secret", "key", "="};
-  return std::any_of(kWords.begin(), kWords.end(), [&](const char* word) {
-    return lower.find(word) != std::string::npos;
-  });
 }
 
 bool IsWithin(std::string_view inner, std::string_view outer) {
@@ -66,6 +57,16 @@ std::string Heading(const Problem& problem) {
   return text;
 }
 
+// The line up to the colon behind the key that begins at `caret`; empty where something else stands
+// in front of it.
+std::string_view UpToKey(std::string_view line, size_t caret) {
+  if (line.substr(0, caret).find_first_not_of(" -{") != std::string_view::npos) return {};
+  const bool is_quoted = caret < line.size() && (line[caret] == '"' || line[caret] == '\'');
+  const size_t end = is_quoted ? line.find(line[caret], caret + 1) : caret;
+  const size_t colon = line.find(':', std::min(end, line.size()));
+  return colon == std::string_view::npos ? std::string_view() : line.substr(0, colon + 1);
+}
+
 // The line of the source that may be shown; empty where there is none.
 std::string_view ShownLine(const Problem& problem, std::string_view source) {
   if (problem.is_secret || problem.mark.line <= 0) return {};
@@ -73,8 +74,12 @@ std::string_view ShownLine(const Problem& problem, std::string_view source) {
   const auto caret = static_cast<size_t>(std::max(problem.mark.column - 1, 0));
   const bool is_fit = !TrimBlanks(line).empty() && line.size() <= kSourceLineBytes &&
                       caret <= line.size() && IsValidUtf8(line);
-  if (!is_fit || (problem.path.empty() && MayHoldSecret(line))) return {};
-  return line;
+  if (!is_fit) return {};
+  if (problem.is_key_only) return UpToKey(line, caret);
+  // What belongs to no field is judged by its text.
+  const bool is_hidden =
+      problem.path.empty() ? MayHoldSecret(source, problem.mark.line) : LooksSecret(line);
+  return is_hidden ? std::string_view() : line;
 }
 
 }  // namespace
@@ -89,6 +94,7 @@ std::string FormatProblemWithSource(const Problem& problem, std::string_view sou
   const std::string number = std::to_string(problem.mark.line);
   const std::string gutter(number.size(), ' ');
   std::string shown(line);
+  if (problem.is_key_only) shown += " ...";
   std::replace_if(
       shown.begin(), shown.end(), [](char c) { return c >= 0 && c < ' '; }, ' ');
   std::string text = Heading(problem) + Fault(problem);

@@ -20,6 +20,8 @@ struct Problem {
   std::string rule;        // what is asked for, in words that follow the path
   std::string suggestion;  // "did you mean `commands`?"; may be empty
   bool is_secret = false;  // the source line must not be shown
+  // Of the source line only the key at `mark` is shown: its value may be secret.
+  bool is_key_only = false;
 };
 
 // `file:line:column: path: rule (value); suggestion`. Parts that are unknown are left out.

@@ -34,7 +34,7 @@ void CheckReplicas(const v1::IntRange& range,
   }
   const bool is_fixed = range.min() == range.max();
   if (!is_fixed && scaling == nullptr)
-    violations->Add(scaling_path, "is required with a range of replicas");
+    violations->Add(range_path, "needs `scaling` beside it, being a range");
   if (is_fixed && scaling != nullptr) violations->Add(scaling_path, "needs a range of replicas");
 }
 

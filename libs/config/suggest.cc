@@ -72,10 +72,55 @@ std::optional<std::string> WithUnit(std::string_view token) {
 // `My_Train` as `my-train`; empty where that is no name either.
 std::string PlainName(std::string_view text) {
   std::string name = AsciiLower(text);
+  if (name.size() == 1) name += "-1";
   for (char& c : name) {
     if (c == '_' || c == ' ' || c == '.') c = '-';
   }
   return CheckResourceName(name).ok() ? name : "";
+}
+
+// Quotes that a word processor makes are letters to YAML.
+bool HasTypographicQuote(std::string_view text) {
+  for (const std::string_view quote : {"\u2018", "\u2019", "\u201C", "\u201D"}) {
+    if (text.find(quote) != std::string_view::npos) return true;
+  }
+  return false;
+}
+
+// What to write instead of a value that is refused everywhere for the same reason.
+std::string ExampleOfRule(std::string_view path, std::string_view rule, std::string_view value) {
+  const std::string_view key = path.substr(path.rfind('.') + 1);
+  if (rule == "must be a whole number" && value.find("..") != std::string_view::npos) {
+    return "write one number, such as `2`; a range is not possible here";
+  }
+  if (rule.starts_with("must be a whole number") || rule.starts_with("must be a number")) {
+    return value.empty() ? "" : "write digits alone, such as `2`";
+  }
+  if (rule.starts_with("must be a port from")) return "write a port such as `8000`";
+  if (rule.starts_with("must have one `:` at most")) {
+    const std::string_view last = value.substr(value.rfind(':') + 1);
+    return fmt::format("write `{}:{}`", value.substr(0, value.find(':')), last);
+  }
+  if (rule.starts_with("must be given in each of the `groups`")) {
+    return fmt::format("move it below the elements of `groups`, each with `{}` of its own", key);
+  }
+  if (rule.starts_with("must have a weekday")) return "write `6` for Sunday; Monday is `0`";
+  if (key == "retry") return "write `true`, for example";
+  if (key == "ide") return "leave the key out for another editor, and connect with ssh";
+  if (key == "python") return "write `3.12`, for example, or leave the key out";
+  if (key == "working_dir" && value.size() <= kMaxBytes) {
+    const std::string_view inner = value.starts_with("./") ? value.substr(2) : value;
+    return fmt::format("write `/{0}` or `~/{0}`", inner);
+  }
+  if (rule.starts_with("asks for a GPU model called") && value.size() <= kMaxBytes) {
+    std::string joined(TrimBlanks(value));
+    std::replace(joined.begin(), joined.end(), ' ', ':');
+    return joined.find(':') == std::string::npos ? "" : fmt::format("write `{}`", joined);
+  }
+  if (key == "identity_file" && rule.starts_with("must be the path")) {
+    return "write `~/.ssh/id_ed25519`, for example";
+  }
+  return "";
 }
 
 // The five fields that cron's macros stand for.
@@ -106,8 +151,8 @@ std::string ExampleOf(std::string_view path) {
   constexpr std::array kExamples = {
       Example{"commands", "write `commands:` and below it a line `  - COMMAND` for each command"},
       Example{"port", "write `port: 8000`, with the port that your program listens on"},
-      Example{"scaling",
-              "write `scaling: {metric: rps, target: 10}`, or a single number of replicas"},
+      Example{"model.format", "write `format: openai`, or the name alone: `model: NAME`"},
+      Example{"backend", "add a line such as `backend: aws`"},
       Example{"nodes",
               "write `nodes: 0..2` for hosts of a cloud, or `ssh_config:` for your own hosts"},
       Example{"ssh_config.hosts",
@@ -115,22 +160,59 @@ std::string ExampleOf(std::string_view path) {
   for (const Example& example : kExamples) {
     if (example.path == path) return example.text;
   }
-  return "";
+  const bool is_probe = path.starts_with("probes[") && path.ends_with("].type");
+  return is_probe ? "write `- type: http`, and the other keys below `type`" : "";
 }
 
 }  // namespace
 
 std::string SuggestForRule(std::string_view path, std::string_view rule, std::string_view value) {
   if (rule.starts_with("is required")) return ExampleOf(path);
+  if (HasTypographicQuote(value)) return "write plain quotes (`\"`), or none";
   constexpr std::string_view kExcludes = "cannot be used together with ";
   if (rule.starts_with(kExcludes)) {
     const std::string_view key = path.substr(path.rfind('.') + 1);
     return fmt::format("take out `{}`, or {}", key, rule.substr(kExcludes.size()));
   }
+  if (rule.starts_with("needs `scaling`")) {
+    return "write `scaling: {metric: rps, target: 10}`, or a single number of replicas";
+  }
+  if (std::string example = ExampleOfRule(path, rule, value); !example.empty()) return example;
   std::string mended;
   if (path == "name" && value.size() <= kMaxBytes) mended = PlainName(value);
   if (path.starts_with("schedule.cron")) mended = CronOfMacro(value);
   return mended.empty() ? "" : fmt::format("write `{}`", mended);
+}
+
+std::string SuggestMount(std::string_view text) {
+  constexpr const char* kWholePath =
+      "write the whole path on the host, such as `/mnt/data:/data`; files of this machine go below "
+      "`files`";
+  if (text.size() > kMaxBytes) return "";
+  const size_t colon = text.find(':');
+  if (colon == std::string_view::npos) {
+    return text.starts_with('/') ? fmt::format("write `VOLUME:{0}` or `/HOST/PATH:{0}`", text)
+                                 : fmt::format("write `{}:/data`, for example", text);
+  }
+  const std::string_view source = text.substr(0, colon);
+  const std::string_view target = text.substr(colon + 1);
+  const bool is_path = source.find('/') != std::string_view::npos || source == "." || source == "~";
+  if (is_path && !source.starts_with('/')) return kWholePath;
+  const bool is_relative = !target.empty() && target.find(':') == std::string_view::npos &&
+                           IsAsciiAlnum(target.front());
+  return is_relative && !source.empty() ? fmt::format("write `{}:/{}`", source, target) : "";
+}
+
+std::string SuggestVariable(std::string_view text) {
+  constexpr const char* kForm = "write `NAME=value`";
+  const size_t sign = text.find('=');
+  if (sign == std::string_view::npos || sign > kMaxBytes) return kForm;
+  std::string name(TrimBlanks(text.substr(0, sign)));
+  for (char& c : name) {
+    if (c == '-' || c == '.' || c == ' ') c = '_';
+  }
+  if (!name.empty() && IsAsciiDigit(name.front())) name = "_" + name;
+  return CheckEnvName(name).ok() ? fmt::format("write `{}=...`", name) : kForm;
 }
 
 std::string SuggestDuration(std::string_view text) {
@@ -212,6 +294,16 @@ std::string SuggestKey(std::string_view word, const std::vector<std::string>& kn
       Foreign{"healthcheck", "probes"},
       Foreign{"autoscaling", "scaling"},
       Foreign{"cron", "schedule"},
+      Foreign{"job", "task"},
+      Foreign{"batch", "task"},
+      Foreign{"dev", "dev-environment"},
+      Foreign{"notebook", "dev-environment"},
+      Foreign{"workspace", "dev-environment"},
+      Foreign{"endpoint", "service"},
+      Foreign{"deployment", "service"},
+      Foreign{"cluster", "fleet"},
+      Foreign{"pool", "fleet"},
+      Foreign{"disk", "volume"},
   };
   const std::string lower = AsciiLower(word);
   for (const Foreign& foreign : kForeign) {

@@ -13,6 +13,13 @@ std::string SuggestDuration(std::string_view text);
 // `24G`, `16GiB..32Gi` with units that are understood: "24GB", "16GB..32GB".
 std::string SuggestSizes(std::string_view text);
 
+// What to write for a mount that is refused.
+std::string SuggestMount(std::string_view text);
+
+// What to write for an element of the list form of `env`. Of the text only what stands in front of
+// the `=` is used.
+std::string SuggestVariable(std::string_view text);
+
 // The key that other tools call `word`, if it is one of `known`: `cmd` is `commands`.
 std::string SuggestKey(std::string_view word, const std::vector<std::string>& known);
 

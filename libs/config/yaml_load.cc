@@ -1,26 +1,20 @@
 #include "libs/config/yaml_load.h"
 
 #include <algorithm>
-#include <array>
+#include <functional>
 #include <map>
 #include <optional>
-#include <sstream>
 #include <utility>
 
 #include <fmt/format.h>
-#include <yaml-cpp/depthguard.h>
-#include <yaml-cpp/eventhandler.h>
-#include <yaml-cpp/exceptions.h>
-#include <yaml-cpp/mark.h>
-#include <yaml-cpp/parser.h>
 
+#include "libs/config/secret_text.h"
 #include "libs/config/text.h"
+#include "libs/config/yaml_parser.h"
 
 namespace dstack::config {
 
 namespace {
-
-Mark ToMark(const YAML::Mark& mark) { return {mark.line + 1, mark.column + 1}; }
 
 // Leaves the parser, which knows no other way out. Never passes LoadYaml.
 struct Refused {
@@ -28,71 +22,61 @@ struct Refused {
 };
 
 // Builds the tree from the events of the parser.
-class TreeBuilder : public YAML::EventHandler {
+class TreeBuilder {
  public:
   explicit TreeBuilder(const std::string& file) : file_(file) {}
 
-  // Where the last scalar begins.
-  const YAML::Mark& last_scalar() const { return last_scalar_; }
   NodePtr root() const { return root_ ? root_ : std::make_shared<const Node>(); }
   std::vector<Problem> TakeWarnings() { return std::move(warnings_); }
 
-  void OnDocumentStart(const YAML::Mark& mark) override {
-    if (root_) Refuse(ToMark(mark), "a file holds one document");
+  void Take(const YamlEvent& event) {
+    switch (event.kind) {
+      case YamlEvent::Kind::kDocument:
+        if (root_) {
+          Refuse(event.mark,
+                 "a file holds one document",
+                 "put what is below this line in a file of its own, and take out the `---`");
+        }
+        return;
+      case YamlEvent::Kind::kAlias:
+        return AddAlias(event);
+      case YamlEvent::Kind::kScalar:
+        return AddScalar(event);
+      case YamlEvent::Kind::kList:
+        return Open(NodeKind::kList, event, "tag:yaml.org,2002:seq");
+      case YamlEvent::Kind::kMap:
+        return Open(NodeKind::kMap, event, "tag:yaml.org,2002:map");
+      case YamlEvent::Kind::kClose:
+        return Close();
+      case YamlEvent::Kind::kEnd:
+        return;
+    }
   }
-  void OnDocumentEnd() override {}
-
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
-    auto node = std::make_shared<Node>();
-    node->mark = ToMark(mark);
-    Add(std::move(node), anchor);
-  }
-
-  void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
-    const auto found = anchors_.find(anchor);
-    if (found == anchors_.end()) Refuse(ToMark(mark), "an alias may not refer to what encloses it");
-    Attach(found->second, ToMark(mark));
-  }
-
-  void OnScalar(const YAML::Mark& mark,
-                const std::string& tag,
-                YAML::anchor_t anchor,
-                const std::string& value) override {
-    last_scalar_ = mark;
-    auto node = std::make_shared<Node>(ResolveScalar(ToMark(mark), tag, value));
-    node->source = value;
-    node->mark = ToMark(mark);
-    Add(std::move(node), anchor);
-  }
-
-  void OnSequenceStart(const YAML::Mark& mark,
-                       const std::string& tag,
-                       YAML::anchor_t anchor,
-                       YAML::EmitterStyle::value) override {
-    Open(NodeKind::kList, ToMark(mark), tag, "tag:yaml.org,2002:seq", anchor);
-  }
-  void OnSequenceEnd() override { Close(); }
-
-  void OnMapStart(const YAML::Mark& mark,
-                  const std::string& tag,
-                  YAML::anchor_t anchor,
-                  YAML::EmitterStyle::value) override {
-    Open(NodeKind::kMap, ToMark(mark), tag, "tag:yaml.org,2002:map", anchor);
-  }
-  void OnMapEnd() override { Close(); }
 
  private:
   struct Frame {
     std::shared_ptr<Node> node;
-    YAML::anchor_t anchor = 0;
+    std::string anchor;
     NodePtr key;  // mapping: the key whose value comes next
     Mark key_mark;
     std::map<std::string, size_t> index;  // mapping: where each key stands in the node
     std::vector<Entry> merged;            // mapping: entries from `<<`, first one first
   };
 
-  [[noreturn]] void Refuse(Mark mark, std::string rule) const {
-    throw Refused{{.file = file_, .mark = mark, .rule = std::move(rule)}};
+  [[noreturn]] void Refuse(Mark mark, std::string rule, std::string suggestion = "") const {
+    throw Refused{{.file = file_,
+                   .mark = mark,
+                   .rule = std::move(rule),
+                   .suggestion = std::move(suggestion)}};
+  }
+
+  // The tag itself is not shown: it may be a password that begins with `!`.
+  [[noreturn]] void RefuseTag(Mark mark) const {
+    throw Refused{{.file = file_,
+                   .mark = mark,
+                   .rule = "`!` begins a tag, and this one cannot be used here",
+                   .suggestion = "put a text that begins with `!` in quotes",
+                   .is_secret = true}};
   }
 
   [[noreturn]] void RefuseSize(Mark mark) const {
@@ -100,42 +84,55 @@ class TreeBuilder : public YAML::EventHandler {
            fmt::format("a document holds {} values at most, aliases included", kMaxDocumentValues));
   }
 
-  Node ResolveScalar(Mark mark, const std::string& tag, const std::string& value) const {
-    constexpr std::string_view kYamlTag = "tag:yaml.org,2002:";
-    if (tag == "?" || tag.empty()) return ResolvePlain(value);
-    if (tag == "!" || tag == fmt::format("{}str", kYamlTag)) {
+  void AddAlias(const YamlEvent& event) {
+    const auto found = anchors_.find(event.anchor);
+    if (found == anchors_.end()) {
+      Refuse(event.mark,
+             "this alias refers to no anchor above it",
+             "put a text that begins with `*` in quotes");
+    }
+    if (!found->second) Refuse(event.mark, "an alias may not refer to what encloses it");
+    Attach(found->second, event.mark);
+  }
+
+  void AddScalar(const YamlEvent& event) {
+    std::string value(event.value);
+    auto node = std::make_shared<Node>(ResolveScalar(event, value));
+    node->source = std::move(value);
+    node->mark = event.mark;
+    Add(std::move(node), event.anchor);
+  }
+
+  Node ResolveScalar(const YamlEvent& event, const std::string& value) const {
+    if (event.tag.empty() && event.is_plain) return ResolvePlain(value);
+    if (event.tag.empty() || event.tag == "!" || event.tag == "tag:yaml.org,2002:str") {
       Node node;
       node.kind = NodeKind::kString;
       node.text = value;
       return node;
     }
-    const Node node = ResolvePlain(value);
-    const bool agrees =
-        (tag == fmt::format("{}int", kYamlTag) && node.kind == NodeKind::kInt) ||
-        (tag == fmt::format("{}float", kYamlTag) && node.kind == NodeKind::kFloat) ||
-        (tag == fmt::format("{}bool", kYamlTag) && node.kind == NodeKind::kBool) ||
-        (tag == fmt::format("{}null", kYamlTag) && node.kind == NodeKind::kNull);
-    if (!agrees) Refuse(mark, fmt::format("the tag `{}` cannot be used here", Excerpt(tag)));
+    Node node = ResolvePlain(value);
+    const bool agrees = (event.tag == "tag:yaml.org,2002:int" && node.kind == NodeKind::kInt) ||
+                        (event.tag == "tag:yaml.org,2002:float" && node.kind == NodeKind::kFloat) ||
+                        (event.tag == "tag:yaml.org,2002:bool" && node.kind == NodeKind::kBool) ||
+                        (event.tag == "tag:yaml.org,2002:null" && node.kind == NodeKind::kNull);
+    if (!agrees) RefuseTag(event.mark);
     return node;
   }
 
-  void Open(NodeKind kind,
-            Mark mark,
-            const std::string& tag,
-            std::string_view own_tag,
-            YAML::anchor_t anchor) {
-    if (!tag.empty() && tag != "?" && tag != "!" && tag != own_tag) {
-      Refuse(mark, fmt::format("the tag `{}` cannot be used here", Excerpt(tag)));
-    }
+  void Open(NodeKind kind, const YamlEvent& event, std::string_view own_tag) {
+    if (!event.tag.empty() && event.tag != "!" && event.tag != own_tag) RefuseTag(event.mark);
     if (stack_.size() >= static_cast<size_t>(kMaxDocumentDepth)) {
-      Refuse(mark, fmt::format("values may be nested {} deep at most", kMaxDocumentDepth));
+      Refuse(event.mark, fmt::format("values may be nested {} deep at most", kMaxDocumentDepth));
     }
     auto node = std::make_shared<Node>();
     node->kind = kind;
-    node->mark = mark;
+    node->mark = event.mark;
     Frame& frame = stack_.emplace_back();
     frame.node = std::move(node);
-    frame.anchor = anchor;
+    frame.anchor = event.anchor;
+    // Not complete yet.
+    if (!event.anchor.empty()) anchors_[frame.anchor] = nullptr;
   }
 
   void Close() {
@@ -150,14 +147,14 @@ class TreeBuilder : public YAML::EventHandler {
     Add(std::move(frame.node), frame.anchor);
   }
 
-  void Add(std::shared_ptr<Node> node, YAML::anchor_t anchor) {
+  void Add(std::shared_ptr<Node> node, std::string_view anchor) {
     for (const NodePtr& item : node->items) Grow(*item, node.get());
     for (const Entry& entry : node->entries) Grow(*entry.value, node.get());
     // Counted as they come, too, so that memory is not filled before the end of a long list.
     if (node->weight > kMaxDocumentValues || ++count_ > kMaxDocumentValues) RefuseSize(node->mark);
     const Mark mark = node->mark;
     NodePtr finished = std::move(node);
-    if (anchor != 0) anchors_[anchor] = finished;
+    if (!anchor.empty()) anchors_[std::string(anchor)] = finished;
     Attach(finished, mark);
   }
 
@@ -211,9 +208,10 @@ class TreeBuilder : public YAML::EventHandler {
       if (is_told)
         warnings_.push_back({.file = file_,
                              .mark = entry.mark,
-                             .path = Excerpt(entry.key),
+                             .path = ShownKey(entry.key),
                              .rule = fmt::format("is given twice; the value of line {} is ignored",
-                                                 earlier.mark.line)});
+                                                 earlier.mark.line),
+                             .is_key_only = true});
       earlier = std::move(entry);
       return;
     }
@@ -237,10 +235,10 @@ class TreeBuilder : public YAML::EventHandler {
 
   const std::string& file_;
   std::vector<Frame> stack_;
-  std::map<YAML::anchor_t, NodePtr> anchors_;
+  // Null: of a list or mapping that is not closed yet.
+  std::map<std::string, NodePtr, std::less<>> anchors_;
   NodePtr root_;
   uint64_t count_ = 0;
-  YAML::Mark last_scalar_;
   std::vector<Problem> warnings_;
 };
 
@@ -284,139 +282,25 @@ std::string Normalise(std::string_view text) {
   return plain;
 }
 
-// What the parser says, in words for people who do not know its own.
-struct Saying {
-  std::string_view parser;  // the beginning of its message
-  const char* rule;
-  const char* suggestion;
-};
-
-constexpr std::array kSayings = {
-    Saying{"end of map not found",
-           "this line does not continue the mapping above it",
-           "put the key below the first letter of the keys around it, and `: ` behind it"},
-    Saying{"end of map flow not found",
-           "a `{` is not closed by a `}`",
-           "put a `}` where the mapping ends, here or above"},
-    Saying{"end of sequence not found",
-           "this line does not continue the list above it",
-           "begin each element with `- `, all of them in the same column"},
-    Saying{"end of sequence flow not found",
-           "a `[` is not closed by a `]`",
-           "put a `]` where the list ends, here or above"},
-    Saying{"illegal map value",
-           "`: ` cannot stand here",
-           "put a text that has `: ` in it in quotes, and check the indentation"},
-    Saying{"illegal block entry", "`- ` cannot stand here", "put the list on the next line"},
-    Saying{"illegal map key", "a key cannot stand here", "check the indentation"},
-    Saying{
-        "illegal EOF in scalar", "a quote is not closed", "put the same quote where the text ends"},
-    Saying{"illegal tab", "tabs cannot indent", "use spaces"},
-    Saying{"illegal flow end", "a `]` or `}` is not opened", ""},
-    Saying{"unknown escape character",
-           "this `\\` begins no known escape",
-           "use single quotes, in which `\\` is an ordinary character"},
-    Saying{"unknown token",
-           "this character cannot begin a value",
-           "put a text that begins with `@`, `%` or a backquote in quotes"},
-    Saying{"alias not found after *",
-           "`*` begins an alias",
-           "put a text that begins with `*` in quotes"},
-    Saying{"anchor not found after &",
-           "`&` begins an anchor",
-           "put a text that begins with `&` in quotes"},
-    Saying{"the referenced anchor is not defined",
-           "this alias refers to no anchor above it",
-           "put a text that begins with `*` in quotes"},
-    Saying{"illegal character found while scanning alias",
-           "`*` begins an alias",
-           "put a text that begins with `*` in quotes"},
-};
-
-// The line of a place, without its end.
-std::string_view LineAt(std::string_view text, int line) {
-  for (int i = 1; i < line; ++i) {
-    const size_t end = text.find('\n');
-    if (end == std::string_view::npos) return {};
-    text.remove_prefix(end + 1);
-  }
-  return text.substr(0, text.find('\n'));
-}
-
-// The first line up to this one whose indentation has a tab: the parser complains much later, about
-// something else.
-std::optional<Mark> TabInIndentation(std::string_view text, int last_line) {
-  const int first_line = std::max(1, last_line - 1);
-  for (int line = first_line; line <= last_line; ++line) {
-    const std::string_view indentation = LineAt(text, line);
-    const size_t end = indentation.find_first_not_of(" \t");
-    const size_t tab = indentation.substr(0, end).find('\t');
-    if (tab != std::string_view::npos) return Mark{line, static_cast<int>(tab) + 1};
-  }
-  return std::nullopt;
-}
-
-Problem SyntaxProblem(const YAML::Exception& error,
-                      const std::string& file,
-                      std::string_view text) {
-  Problem problem{.file = file, .mark = ToMark(error.mark)};
-  if (const std::optional<Mark> tab = TabInIndentation(text, problem.mark.line)) {
-    problem.mark = *tab;
-    problem.rule = "tabs cannot indent";
-    problem.suggestion = "use spaces";
+// Reads the text into `builder`; the problem that ended it, if any.
+std::optional<Problem> Build(std::string_view text, const std::string& file, TreeBuilder* builder) {
+  YamlParser parser(text);
+  YamlEvent event;
+  try {
+    do {
+      if (!parser.Next(&event)) {
+        Problem problem = parser.problem();
+        problem.file = file;
+        return problem;
+      }
+      builder->Take(event);
+    } while (event.kind != YamlEvent::Kind::kEnd);
+  } catch (const Refused& refused) {
+    Problem problem = refused.problem;
+    problem.is_secret = problem.is_secret || MayHoldSecret(text, problem.mark.line);
     return problem;
   }
-  problem.rule = "is not valid YAML: " + error.msg;
-  for (const Saying& saying : kSayings) {
-    if (!std::string_view(error.msg).starts_with(saying.parser)) continue;
-    problem.rule = saying.rule;
-    problem.suggestion = saying.suggestion;
-  }
-  return problem;
-}
-
-// Whether the scalar that begins here is quoted and never closed. The parser takes the end of the
-// text for the end of the quote.
-bool IsOpenQuote(std::string_view text, size_t begin) {
-  if (begin >= text.size()) return false;
-  const char quote = text[begin];
-  if (quote != '"' && quote != '\'') return false;
-  for (size_t i = begin + 1; i < text.size(); ++i) {
-    if (quote == '"' && text[i] == '\\') {
-      ++i;
-    } else if (text[i] == quote) {
-      const bool is_pair = quote == '\'' && i + 1 < text.size() && text[i + 1] == quote;
-      if (!is_pair) return false;
-      ++i;
-    }
-  }
-  return true;
-}
-
-// Parses the text into `builder`; the problem that ended it, if any.
-std::optional<Problem> Parse(std::string_view text, const std::string& file, TreeBuilder* builder) {
-  const std::string plain = Normalise(text);
-  std::istringstream in(plain);
-  try {
-    YAML::Parser parser(in);
-    while (parser.HandleNextDocument(*builder)) {
-    }
-  } catch (const Refused& refused) {
-    return refused.problem;
-  } catch (const YAML::DeepRecursion& error) {
-    return Problem{.file = file,
-                   .mark = ToMark(error.mark),
-                   .rule = fmt::format("values may be nested {} deep at most", kMaxDocumentDepth),
-                   .is_secret = true};
-  } catch (const YAML::Exception& error) {
-    return SyntaxProblem(error, file, text);
-  }
-  const YAML::Mark& last = builder->last_scalar();
-  if (last.pos < 0 || !IsOpenQuote(plain, static_cast<size_t>(last.pos))) return std::nullopt;
-  return Problem{.file = file,
-                 .mark = ToMark(last),
-                 .rule = "a quote is not closed",
-                 .suggestion = "put the same quote where the text ends"};
+  return std::nullopt;
 }
 
 }  // namespace
@@ -426,7 +310,7 @@ std::optional<LoadedYaml> LoadYaml(std::string_view text,
                                    std::vector<Problem>* problems) {
   std::optional<Problem> problem = CheckText(text, file);
   TreeBuilder builder(file);
-  if (!problem) problem = Parse(text, file, &builder);
+  if (!problem) problem = Build(Normalise(text), file, &builder);
   if (problem) {
     problems->push_back(*std::move(problem));
     return std::nullopt;

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "libs/config/forms.h"
+#include "libs/config/secret_text.h"
 #include "libs/config/suggest.h"
 #include "libs/config/text.h"
 #include "libs/config/yaml_fields.h"
@@ -98,6 +99,52 @@ std::string MeantKey(const std::string& word,
   return foreign.empty() ? Nearest(word, known).value_or("") : foreign;
 }
 
+// Whether a field is secret or a mapping with a secret in it.
+bool MayHoldSecret(const FieldDescriptor& field) {
+  if (RulesOf(field).secret()) return true;
+  const auto* type = field.message_type();
+  for (int i = 0; type != nullptr && i < type->field_count(); ++i) {
+    if (RulesOf(*type->field(i)).secret()) return true;
+  }
+  return false;
+}
+
+bool IsBesideSecret(const std::vector<YamlKey>& keys) {
+  return std::any_of(keys.begin(), keys.end(), [](const YamlKey& key) {
+    const FieldDescriptor& field = key.field();
+    return RulesOf(field).secret() && RulesOf(field).form() != v1::YAML_FORM_ENV;
+  });
+}
+
+// Lines on which a value or a part of it begins.
+void AddLines(const Node& node, std::set<int>* lines) {
+  lines->insert(node.mark.line);
+  for (const NodePtr& item : node.items) AddLines(*item, lines);
+  for (const Entry& entry : node.entries) {
+    lines->insert(entry.mark.line);
+    AddLines(*entry.value, lines);
+  }
+}
+
+// `{name: Authorization, value: ...}`
+bool HasSecretName(const Node& node) {
+  return std::any_of(node.entries.begin(), node.entries.end(), [](const Entry& entry) {
+    return entry.key != "value" && IsScalar(*entry.value) && NamesSecret(entry.value->source);
+  });
+}
+
+// The lines of all values whose keys are called like a secret.
+void AddSecretLines(const Node& node, std::set<int>* lines) {
+  for (const NodePtr& item : node.items) AddSecretLines(*item, lines);
+  for (const Entry& entry : node.entries) {
+    if (NamesSecret(entry.key) || (entry.key == "value" && HasSecretName(node))) {
+      AddLines(*entry.value, lines);
+    } else {
+      AddSecretLines(*entry.value, lines);
+    }
+  }
+}
+
 // The keys of a mapping, for somebody who wrote something else.
 std::string KeysHint(const Message& message, const FieldDescriptor* kind) {
   std::vector<std::string> names;
@@ -106,6 +153,19 @@ std::string KeysHint(const Message& message, const FieldDescriptor* kind) {
   if (names.empty() || names.size() > kMostNames) return "";
   return names.size() == 1 ? fmt::format("write it below as the key `{}:`", names.front())
                            : fmt::format("its keys are {}", AlternativesText(names));
+}
+
+// How to write a single value where a list is asked for.
+std::string ListHint(const Node& node, bool may_be_shown) {
+  constexpr size_t kMostBytes = 48;
+  if (!IsScalar(node)) return "";
+  const bool is_short = !node.source.empty() && node.source.size() <= kMostBytes &&
+                        node.source.find('\n') == std::string::npos && !LooksSecret(node.source);
+  return is_short && may_be_shown
+             ? fmt::format("write it on the next line, as `  - {}`", node.source)
+         : node.source.find('\n') == std::string::npos
+             ? "write `- ` before each element, each on a line of its own"
+             : "write `- ` before each of its lines, or `- |` on a line above them";
 }
 
 // The text of a value as a problem shows it, between backquotes.
@@ -179,18 +239,28 @@ void YamlReader::RefuseUnknownKey(const Entry& entry,
                                   const std::vector<YamlKey>& keys,
                                   const std::vector<std::string>& skipped) {
   if (problems_.size() >= kMaxProblems) return;
+  const std::string shown_key = ShownKey(entry.key);
   Problem problem = MakeProblem(
       *entry.value,
-      ChildPath(path, Excerpt(entry.key)),
+      ChildPath(path, shown_key),
       path.empty() ? "is not a known key here" : fmt::format("is not a known key of `{}`", path));
   problem.mark = entry.mark;
   problem.value.clear();
+  problem.is_secret = problem.is_secret || shown_key != Excerpt(entry.key);
+  // The value of a key that is not surely meant to be a harmless one is not shown.
+  problem.is_key_only = true;
   if (const YamlKey* holder = HolderOf(entry.key, keys)) {
-    problem.suggestion = fmt::format("`{}` goes below `{}`", entry.key, holder->name);
+    problem.suggestion = fmt::format(
+        "`{}` goes below a line `{}:`, indented by two blanks", shown_key, holder->name);
+    problem.is_key_only = false;
   } else if (const std::string meant = MeantKey(entry.key, keys, skipped); !meant.empty()) {
     problem.suggestion = fmt::format("did you mean `{}`?", meant);
     meant_.insert(ChildPath(path, meant));
+    const YamlKey* key = FindKey(keys, meant);
+    problem.is_key_only = key == nullptr || MayHoldSecret(key->field()) || NamesSecret(entry.key) ||
+                          IsBesideSecret(keys);
   }
+  if (problem.is_key_only) AddLines(*entry.value, &secret_lines_);
   problems_.push_back(std::move(problem));
 }
 
@@ -198,7 +268,7 @@ void YamlReader::ReadField(const Node& node,
                            const std::string& path,
                            Message* message,
                            const FieldDescriptor& field) {
-  const bool is_secret = RulesOf(field).secret();
+  const bool is_secret = RulesOf(field).secret() || (IsScalar(node) && MayHoldSecret(field));
   if (is_secret) ++secret_depth_;
   Remember(node, path, IsNumber(field));
   if (node.kind == NodeKind::kNull) {
@@ -247,7 +317,7 @@ void YamlReader::ReadList(const Node& node,
     Refuse(node,
            path,
            "must be a list, not " + KindName(node.kind),
-           IsScalar(node) ? "write `- ` before each element" : "");
+           ListHint(node, secret_depth_ == 0));
     return;
   }
   if (node.items.empty()) {
@@ -257,6 +327,8 @@ void YamlReader::ReadList(const Node& node,
   for (size_t i = 0; i < node.items.size(); ++i) {
     const Node& item = *node.items[i];
     const std::string item_path = ItemPath(path, i);
+    const bool is_secret = IsScalar(item) && MayHoldSecret(field);
+    if (is_secret) ++secret_depth_;
     Remember(item, item_path, IsNumber(field));
     if (item.kind == NodeKind::kNull) {
       Refuse(item, item_path, "must not be null");
@@ -265,6 +337,7 @@ void YamlReader::ReadList(const Node& node,
     } else {
       ReadScalar(item, item_path, message, field);
     }
+    if (is_secret) --secret_depth_;
   }
 }
 
@@ -279,7 +352,7 @@ void YamlReader::ReadMap(const Node& node,
   }
   if (node.entries.empty()) NoteEmptied(message, field);
   for (const Entry& entry : node.entries) {
-    const std::string entry_path = ChildPath(path, Excerpt(entry.key));
+    const std::string entry_path = ChildPath(path, ShownKey(entry.key));
     Remember(*entry.value, entry_path);
     const absl::StatusOr<std::string> value = ToText(*entry.value);
     if (!value.ok()) {
@@ -349,10 +422,13 @@ void YamlReader::ReadEnum(const Node& node,
   }
   const std::vector<std::string> words = EnumWords(type);
   const std::optional<std::string> near = Nearest(node.source, words);
+  // Nobody reads two dozen words to find the one that is meant.
+  constexpr size_t kMostWords = 10;
   Refuse(node,
          path,
-         "must be " + AlternativesText(words),
-         near ? fmt::format("did you mean `{}`?", *near) : "");
+         near && words.size() > kMostWords ? "is not a known word here"
+                                           : "must be " + AlternativesText(words),
+         near ? fmt::format("did you mean `{}`?", *near) : SuggestForRule(path, "", node.source));
 }
 
 void YamlReader::Refuse(const Node& node,
@@ -366,11 +442,17 @@ void YamlReader::Refuse(const Node& node,
 }
 
 void YamlReader::Refuse(const Node& node, const std::string& path, const absl::Status& rule) {
-  Refuse(node, path, MessageOf(rule));
+  const std::string text = MessageOf(rule);
+  const bool is_shown = secret_depth_ == 0 && IsScalar(node) && !LooksSecret(node.source);
+  Refuse(node, path, text, is_shown ? SuggestForRule(path, text, node.source) : "");
 }
 
 void YamlReader::RefuseAt(const std::string& path, std::string rule) {
-  if (problems_.size() < kMaxProblems) problems_.push_back(ProblemAt(path, std::move(rule)));
+  if (problems_.size() >= kMaxProblems) return;
+  Problem problem = ProblemAt(path, std::move(rule));
+  const bool is_told = !problems_.empty() && problems_.back().path == problem.path &&
+                       problems_.back().rule == problem.rule;
+  if (!is_told) problems_.push_back(std::move(problem));
 }
 
 void YamlReader::WarnAt(const std::string& path, std::string rule) {
@@ -390,7 +472,10 @@ void YamlReader::WarnOfBase60(const Node& node, const std::string& path, bool is
                            node.source));
 }
 
-Problem YamlReader::ProblemAt(const std::string& path, std::string rule) const {
+Problem YamlReader::ProblemAt(std::string path, std::string rule) const {
+  const bool is_bound = path.ends_with(".min") || path.ends_with(".max");
+  // Of a range that is written as one value, that value is to blame.
+  if (is_bound && places_.count(path) == 0) path.resize(path.size() - 4);
   const Place place = PlaceOf(path);
   // Rules of fields carry their hint at the end.
   constexpr std::string_view kHint = "; did you mean";
@@ -408,7 +493,7 @@ Problem YamlReader::ProblemAt(const std::string& path, std::string rule) const {
 }
 
 Problem YamlReader::MakeProblem(const Node& node, const std::string& path, std::string rule) const {
-  const bool is_secret = secret_depth_ > 0;
+  const bool is_secret = secret_depth_ > 0 || (IsScalar(node) && LooksSecret(node.source));
   const bool has_value = IsScalar(node) && node.kind != NodeKind::kNull && !is_secret;
   return {.file = file_,
           .mark = node.mark,
@@ -425,9 +510,11 @@ void YamlReader::Remember(const Node& node, const std::string& path, bool is_num
   if (!shown.is_secret) WarnOfBase60(node, path, is_number);
 }
 
-void YamlReader::HideLinesWithSecrets() {
+void YamlReader::HideLinesWithSecrets(const Node& root) {
+  AddSecretLines(root, &secret_lines_);
   for (std::vector<Problem>* list : {&problems_, &warnings_}) {
     for (Problem& problem : *list) {
+      if (problem.is_key_only) continue;
       problem.is_secret = problem.is_secret || secret_lines_.count(problem.mark.line) > 0;
     }
   }

@@ -59,8 +59,9 @@ class YamlReader {
   // The same for what is only doubtful.
   void WarnAt(const std::string& path, std::string rule);
 
-  // When all is read: problems beside a secret in one line show no source either.
-  void HideLinesWithSecrets();
+  // When all is read: problems beside a secret in one line show no source either. By the names of
+  // its keys a secret is found also where the reader did not come.
+  void HideLinesWithSecrets(const Node& root);
 
   // The place of `path`, or of the nearest thing around it.
   Place PlaceOf(std::string path) const;
@@ -105,7 +106,7 @@ class YamlReader {
                         const std::string& path,
                         const std::vector<YamlKey>& keys,
                         const std::vector<std::string>& skipped);
-  Problem ProblemAt(const std::string& path, std::string rule) const;
+  Problem ProblemAt(std::string path, std::string rule) const;
   void WarnOfBase60(const Node& node, const std::string& path, bool is_number);
   void Remember(const Node& node, const std::string& path, bool is_number = false);
   Problem MakeProblem(const Node& node, const std::string& path, std::string rule) const;

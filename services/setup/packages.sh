@@ -5,8 +5,8 @@
 DSTACK_BUILD_PACKAGES=(
   build-essential cmake ninja-build ccache mold pkg-config python3 patchelf file
   protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libprotoc-dev libgrpc++-dev grpc-proto
-  libabsl-dev libpq-dev libpqxx-dev libyaml-cpp-dev libspdlog-dev libfmt-dev prometheus-cpp-dev
-  catch2 libcli11-dev nlohmann-json3-dev libssl-dev libarchive-dev
+  libabsl-dev libpq-dev libpqxx-dev libyaml-cpp-dev libyaml-dev libspdlog-dev libfmt-dev
+  prometheus-cpp-dev catch2 libcli11-dev nlohmann-json3-dev libssl-dev libarchive-dev
   libzstd-dev libboost1.81-dev libc-ares-dev libre2-dev zlib1g-dev
 )
 

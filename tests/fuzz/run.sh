@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the fuzzers (preset fuzz, needs clang) and runs each for its share of a time.
 #
-#   tests/fuzz/run.sh [SECONDS [SEED]]      all fuzzers together; default: 60, another way each time
+#   tests/fuzz/run.sh [SECONDS [SEED [FUZZER...]]]   all fuzzers (or these) together; default: 60,
+#                                                    another way each time
 #
 # With a SEED each run goes the same way, as far as its time reaches: a change is judged by what it
 # changed, not by luck. New ways are gone by night.
@@ -15,6 +16,7 @@ BUILD=$ROOT/build/fuzz
 TOTAL_SECONDS=${1:-60}
 # 0: libFuzzer takes the time.
 SEED=${2:-0}
+CHOSEN=("${@:3}")
 
 # shellcheck source=services/setup/common.sh
 source "$ROOT/services/setup/common.sh"
@@ -55,8 +57,13 @@ report() {
 
 main() {
   build
-  local names=() name share pids=() status i failed=
-  for name in "$BUILD"/fuzz-bin/*; do names+=("$(basename "$name")"); done
+  local names=("${CHOSEN[@]}") name share pids=() status i failed=
+  if [ "${#names[@]}" -eq 0 ]; then
+    for name in "$BUILD"/fuzz-bin/*; do names+=("$(basename "$name")"); done
+  fi
+  for name in "${names[@]}"; do
+    [ -x "$BUILD/fuzz-bin/$name" ] || die "there is no fuzzer '$name'"
+  done
   # As many at a time as there are processors, so each gets its share of all of them.
   share=$((TOTAL_SECONDS * $(nproc) / ${#names[@]}))
   [ "$share" -le "$TOTAL_SECONDS" ] || share=$TOTAL_SECONDS

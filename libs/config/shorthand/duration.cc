@@ -20,8 +20,7 @@ constexpr std::array kUnits = {
     Unit{'w', 604'800}, Unit{'d', 86'400}, Unit{'h', 3'600}, Unit{'m', 60}, Unit{'s', 1}};
 
 constexpr std::string_view kRule =
-    "must be a duration such as `90s`, `2h` or `3d`, a whole number with one of the units `s`, `m`, "
-    "`h`, `d`, `w`";
+    "must be a whole number with one unit, such as `90s`, `30m`, `2h`, `3d`, `1w`";
 
 std::optional<int64_t> UnitSeconds(char letter) {
   for (const Unit& unit : kUnits) {
