@@ -33,7 +33,7 @@ Hop Jump() {
 
 std::string Line(const std::vector<std::string>& argv) { return absl::StrJoin(argv, "|"); }
 
-TEST_CASE("master: direct, pinned key") {
+TEST_CASE("T1 master: direct, pinned key") {
   CHECK(Line(MasterCommand(Direct(), {"sh", "-c", "echo up; exec cat"})) ==
         "ssh|-F|none|-T|-S|/r/1/ctl|-o|ControlMaster=yes|-o|ControlPersist=no"
         "|-i|/r/1/key0|-i|/r/1/key1|-o|IdentitiesOnly=yes|-o|IdentityAgent=none|-o|BatchMode=yes"
@@ -45,20 +45,20 @@ TEST_CASE("master: direct, pinned key") {
         "|sh -c 'echo up; exec cat'");
 }
 
-TEST_CASE("master: first contact records the key") {
+TEST_CASE("T1 master: first contact records the key") {
   ConnectionSpec spec = Direct();
   spec.host.is_key_pinned = false;
   CHECK_THAT(Line(MasterCommand(spec, {"cat"})),
              Catch::Contains("StrictHostKeyChecking=accept-new"));
 }
 
-TEST_CASE("master: IPv6 without brackets") {
+TEST_CASE("T1 master: IPv6 without brackets") {
   ConnectionSpec spec = Direct();
   spec.host.hostname = "[2001:db8::1]";
   CHECK_THAT(Line(MasterCommand(spec, {"cat"})), Catch::EndsWith("|--|2001:db8::1|cat"));
 }
 
-TEST_CASE("master: a jump host is a proxy command with its own identity and known hosts") {
+TEST_CASE("T1 master: a jump host is a proxy command with its own identity and known hosts") {
   ConnectionSpec spec = Direct();
   spec.jump = Jump();
   spec.jump->user = "odd%user";
@@ -72,7 +72,7 @@ TEST_CASE("master: a jump host is a proxy command with its own identity and know
                  "-o ServerAliveCountMax=3 -W '[%h]:%p' -p 22 -l 'odd%%user' -- login|-p|2222"));
 }
 
-TEST_CASE("control commands never connect by themselves") {
+TEST_CASE("T2 control commands never connect by themselves") {
   CHECK(Line(ForwardCommand("/r/1/ctl", "/r/1/f1", "/home/u/.dstack/shim.sock")) ==
         "ssh|-F|none|-S|/r/1/ctl|-o|ControlMaster=no|-o|BatchMode=yes|-o|ProxyCommand=false"
         "|-O|forward|-L|/r/1/f1:/home/u/.dstack/shim.sock|--|dstack");

@@ -359,7 +359,7 @@ TEST_CASE("an image that cannot be pulled fails the job with the host's words") 
   testing::Await(5s, [&] { return f.logs.IsEnded(JobId("job-a")); });
 }
 
-TEST_CASE("a stop gives the grace to the runner") {
+TEST_CASE("T7 a stop gives the grace to the runner") {
   Fixture f;
   f.host.SetScript(RunsOn());
   f.DriveUntilReady();
@@ -371,7 +371,7 @@ TEST_CASE("a stop gives the grace to the runner") {
   CHECK(job.exit_status == 143);
 }
 
-TEST_CASE("an abort overrides a stop that is not obeyed") {
+TEST_CASE("T7 an abort overrides a stop that is not obeyed") {
   Fixture f;
   auto script = RunsOn();
   script.ignores_stop = true;
@@ -385,7 +385,7 @@ TEST_CASE("an abort overrides a stop that is not obeyed") {
   CHECK(f.AwaitReleased("job-a").status == JOB_STATUS_TERMINATED);
 }
 
-TEST_CASE("a command that survives its grace is killed with its container") {
+TEST_CASE("T7 a command that survives its grace is killed with its container") {
   Fixture f;
   auto script = RunsOn();
   script.ignores_stop = true;
@@ -455,7 +455,7 @@ TEST_CASE("a task that its host has lost is not run again") {
   CHECK(f.host.starts("job-a") == 1);
 }
 
-TEST_CASE("a lost connection is not a lost job") {
+TEST_CASE("T6 a lost connection is not a lost job") {
   Fixture f;
   f.host.SetScript(RunsOn());
   f.DriveUntilReady();
@@ -480,7 +480,7 @@ TEST_CASE("a lost connection is not a lost job") {
   CHECK(f.host.starts("job-a") == 1);
 }
 
-TEST_CASE("a host that stays silent loses its jobs, and late containers are removed") {
+TEST_CASE("T6 a host that stays silent loses its jobs, and late containers are removed") {
   Fixture f;
   f.services.options.host_lost_after = 300ms;
   f.host.SetScript(RunsOn());

@@ -207,7 +207,7 @@ TEST_CASE("a final job is only released") {
   CHECK(job.is_released);
 }
 
-TEST_CASE("a published port wins over the runner's own number") {
+TEST_CASE("T4 a published port wins over the runner's own number") {
   Job job = Assigned();
   JobReports reports;
   reports.task = Task(5, shim::v1::TASK_STATE_RUNNING);

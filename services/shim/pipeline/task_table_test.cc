@@ -272,23 +272,44 @@ TEST_CASE("S4 submit: same content changes nothing, another one is refused") {
   CHECK(f.runtime.starts(kId) == 1);
 }
 
-TEST_CASE("S5 S6 S7 the table keeps tasks apart") {
+TEST_CASE("S5 a task that is there is known, another one is not") {
   Fixture f;
-  CHECK_FALSE(f.table->Contains(kId));
   REQUIRE(f.Submit().ok());
   CHECK(f.table->Contains(kId));
   CHECK_FALSE(f.table->Contains(kOther));
+}
+
+TEST_CASE("S6 a new task keeps the others untouched") {
+  Fixture f;
+  REQUIRE(f.Submit().ok());
   const v1::TaskStatus before = f.Status();
   REQUIRE(f.Submit(MakeSpec(kOther)).ok());
-  CHECK(f.table->size() == 2);
+  CHECK(f.table->ids() == std::set<std::string>{kId, kOther});
   CHECK(f.Status().revision() == before.revision());
+}
+
+TEST_CASE("S7 another task under a known id is refused and changes nothing") {
+  Fixture f;
+  REQUIRE(f.Submit().ok());
+  const v1::TaskStatus before = f.Status();
   v1::TaskSpec changed = MakeSpec();
   changed.set_image("other:1");
   CHECK_FALSE(f.Submit(changed).ok());
   CHECK(f.Status().revision() == before.revision());
+  CHECK(f.runtime.launch(kId)->task.image() == "image:1");
 }
 
-TEST_CASE("S8 S9 S11 changes of unknown tasks are errors, their removal is not") {
+TEST_CASE("S8 a legal change replaces what is known of the task") {
+  Fixture f;
+  REQUIRE(f.Submit().ok());
+  const v1::TaskStatus before = f.Status();
+  f.Terminate(0ms);
+  CHECK(f.Status().state() == v1::TASK_STATE_TERMINATED);
+  CHECK(f.Status().revision() > before.revision());
+  CHECK(f.journal.saved_states(kId).back() == v1::TASK_STATE_TERMINATED);
+}
+
+TEST_CASE("S9 a change of an unknown task is a not-found error and creates nothing") {
   Fixture f;
   absl::Status status;
   f.table->Terminate(kId, {}, [&](const auto& result) { status = result.status(); });
@@ -296,10 +317,13 @@ TEST_CASE("S8 S9 S11 changes of unknown tasks are errors, their removal is not")
   f.table->Snapshot(kId, [&](const auto& result) { status = result.status(); });
   CHECK(base::Reason(status) == "TASK_NOT_FOUND");
   CHECK(f.table->size() == 0);
+}
+
+TEST_CASE("S11 removing an unknown task is harmless, a known one goes") {
+  Fixture f;
   CHECK(f.Remove().ok());
   REQUIRE(f.Submit().ok());
   f.Terminate(0ms);
-  CHECK(f.Status().state() == v1::TASK_STATE_TERMINATED);
   CHECK(f.Remove().ok());
   CHECK_FALSE(f.table->Contains(kId));
 }

@@ -139,7 +139,7 @@ TEST_CASE("over ssh: a new host is set up, its key recorded, and jobs run on it"
   CHECK(f.logs.TextOf(JobId("job-a")) == "from the host\n");
 }
 
-TEST_CASE("over ssh: broken connections and restarts of sshd are mended") {
+TEST_CASE("T8 over ssh: broken connections and restarts of sshd are mended") {
   Fixture f;
   f.AwaitReady();
   f.sshd.CutConnections();
