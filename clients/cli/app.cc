@@ -13,8 +13,10 @@
 
 #include "clients/cli/commands/apply.h"
 #include "clients/cli/commands/config_commands.h"
+#include "clients/cli/commands/delete.h"
 #include "clients/cli/commands/fleet_commands.h"
 #include "clients/cli/commands/local_commands.h"
+#include "clients/cli/commands/metrics_command.h"
 #include "clients/cli/commands/project_commands.h"
 #include "clients/cli/commands/run_commands.h"
 #include "clients/cli/session/environment.h"
@@ -183,6 +185,16 @@ void DeclareLogs(CLI::App* app, const Chosen& chosen) {
   logs->add_option("--since", options->since, "Duration back from now, or RFC 3339 time");
 }
 
+void DeclareMetrics(CLI::App* app, const Chosen& chosen) {
+  CLI::App* metrics = app->add_subcommand("metrics", "Show what a run uses");
+  const auto options = Bind<MetricsOptions>(metrics, chosen, &Metrics);
+  metrics->add_option("run", options->name, "Run")->required();
+  AddProjectFlag(metrics, &options->project);
+  metrics->add_flag("-w,--watch", options->watch, "Show changes until Ctrl-C");
+  metrics->add_option("--replica", options->replica, "Only this replica");
+  metrics->add_option("--job", options->job, "Only this job of the replicas");
+}
+
 void DeclareStop(CLI::App* app, const Chosen& chosen) {
   CLI::App* stop = app->add_subcommand("stop", "Stop runs");
   const auto options = Bind<StopOptions>(stop, chosen, &StopRuns);
@@ -210,6 +222,36 @@ void DeclareRun(CLI::App* app, const Chosen& chosen) {
   run->require_subcommand(1);
   CLI::App* get = run->add_subcommand("get", "One run as JSON");
   AddGetFlags(get, Bind<GetRunOptions>(get, chosen, &GetRun), "Run");
+  CLI::App* remove = run->add_subcommand("delete", "Delete runs that have ended");
+  const auto options = Bind<DeleteRunsOptions>(remove, chosen, &DeleteRuns);
+  remove->add_option("run", options->names, "Runs")->required();
+  AddProjectFlag(remove, &options->project);
+  AddYesFlag(remove, &options->yes);
+}
+
+void DeclareDelete(CLI::App* app, const Chosen& chosen) {
+  CLI::App* remove = app->add_subcommand("delete", "Delete what a file names");
+  remove->alias("destroy");
+  const auto options = Bind<DeleteOptions>(remove, chosen, &Delete);
+  remove->add_option(
+      "-f,--file", options->file, "Configuration file (default: .dstack.yml); - is standard input");
+  AddProjectFlag(remove, &options->project);
+  AddYesFlag(remove, &options->yes);
+}
+
+void AddDrainCommands(CLI::App* fleet, const Chosen& chosen) {
+  const auto add_flags = [](CLI::App* command, DrainFleetOptions* options) {
+    command->add_option("name", options->name, "Fleet")->required();
+    command->add_option("-i,--instance", options->instances, "Only this instance (repeatable)")
+        ->allow_extra_args(false);
+    AddProjectFlag(command, &options->project);
+  };
+  CLI::App* drain = fleet->add_subcommand("drain", "No new jobs on a fleet or some instances");
+  const auto options = Bind<DrainFleetOptions>(drain, chosen, &DrainFleet);
+  add_flags(drain, options.get());
+  drain->add_option("--reason", options->reason, "Shown to those who wait")->required();
+  CLI::App* undrain = fleet->add_subcommand("undrain", "New jobs on them again");
+  add_flags(undrain, Bind<DrainFleetOptions>(undrain, chosen, &UndrainFleet).get());
 }
 
 void DeclareFleet(CLI::App* app, const Chosen& chosen) {
@@ -228,6 +270,7 @@ void DeclareFleet(CLI::App* app, const Chosen& chosen) {
   add_list_flags(list, Bind<ListFleetsOptions>(list, chosen, &ListFleets).get());
   CLI::App* get = fleet->add_subcommand("get", "One fleet as JSON");
   AddGetFlags(get, Bind<GetFleetOptions>(get, chosen, &GetFleet), "Fleet");
+  AddDrainCommands(fleet, chosen);
   CLI::App* remove = fleet->add_subcommand("delete", "Delete a fleet or some of its instances");
   const auto options = Bind<DeleteFleetOptions>(remove, chosen, &DeleteFleet);
   remove->add_option("name", options->name, "Fleet")->required();
@@ -359,9 +402,11 @@ int RunApp(const std::vector<std::string>& arguments) {
   app.require_subcommand(0, 1);
   const Chosen chosen = std::make_shared<Action>();
   DeclareApply(&app, chosen, run_arguments);
+  DeclareDelete(&app, chosen);
   DeclarePs(&app, chosen);
   DeclareLogs(&app, chosen);
   DeclareStop(&app, chosen);
+  DeclareMetrics(&app, chosen);
   DeclareRun(&app, chosen);
   DeclareFleet(&app, chosen);
   DeclareProject(&app, chosen);

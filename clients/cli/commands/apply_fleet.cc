@@ -165,25 +165,6 @@ absl::Status Pause(Interrupts& interrupts) {
   return absl::OkStatus();
 }
 
-absl::Status RequestDelete(Connection& connection, const std::string& name) {
-  api::v1::DeleteFleetsRequest request;
-  request.set_project_name(connection.project());
-  request.add_fleet_names(name);
-  request.set_allow_missing(true);
-  return connection.Call(connection.fleets(), &FleetStub::DeleteFleets, request).status();
-}
-
-absl::Status DeleteAndWait(Connection& connection, const Fleet& fleet, Interrupts& interrupts) {
-  RETURN_IF_ERROR(RequestDelete(connection, fleet.name()));
-  while (true) {
-    const auto current = FetchFleet(connection, "", fleet.id());
-    if (absl::IsNotFound(current.status())) return absl::OkStatus();
-    if (!current.ok()) return current.status();
-    if (current->status() == api::v1::FLEET_STATUS_TERMINATED) return absl::OkStatus();
-    RETURN_IF_ERROR(Pause(interrupts));
-  }
-}
-
 absl::StatusOr<Fleet> Submit(Connection& connection,
                              const ApplyOptions& options,
                              const FleetSpec& spec,
@@ -252,7 +233,7 @@ absl::StatusOr<int> OnInterrupt(const Context& context,
   const bool is_delete = can_ask && context.terminal.Ask("Delete the fleet before exiting?",
                                                          interrupts) == Answer::kYes;
   if (is_delete) {
-    RETURN_IF_ERROR(RequestDelete(connection, fleet.name()));
+    RETURN_IF_ERROR(RequestFleetDelete(connection, fleet.name()));
     context.terminal.PrintLine(fmt::format("Fleet {} deleted", name));
     return 0;
   }
@@ -293,7 +274,7 @@ absl::StatusOr<int> ApplyFleet(const Context& context,
   const Decision decision = Decide(context, options, plan, interrupts);
   if (decision == Decision::kNothing || decision == Decision::kDeclined) return 0;
   if (decision == Decision::kRecreate) {
-    RETURN_IF_ERROR(DeleteAndWait(*connection, plan.current_fleet(), interrupts));
+    RETURN_IF_ERROR(DeleteFleetAndWait(*connection, plan.current_fleet(), interrupts));
   }
   ASSIGN_OR_RETURN(Fleet fleet, Submit(*connection, options, spec, plan, decision));
   if (!options.detach) {

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "clients/cli/commands/watch_screen.h"
 #include "clients/cli/flags/since.h"
 #include "clients/cli/follow/log_follower.h"
 #include "clients/cli/render/json.h"
@@ -63,44 +64,6 @@ std::string RenderRuns(const std::vector<Run>& runs,
   return RunTable(runs, table).Render(screen);
 }
 
-absl::StatusOr<int> WatchRuns(const Context& context,
-                              Connection& connection,
-                              const PsOptions& options) {
-  Interrupts interrupts(/*exit_code=*/0);
-  interrupts.Collect(true);
-  const bool is_tty = context.terminal.is_output_tty();
-  std::string last;
-  while (true) {
-    ASSIGN_OR_RETURN(const std::vector<Run> runs, SelectRuns(connection, options));
-    const std::string text = RenderRuns(runs, options, context.terminal.MessageScreen());
-    if (is_tty) {
-      // Back to the first line of the table before it, and all below it removed.
-      const auto lines = std::count(last.begin(), last.end(), '\n');
-      if (lines > 0) context.terminal.Print(fmt::format("\x1b[{}A\x1b[J", lines));
-      context.terminal.Print(text);
-    } else if (text != last) {
-      context.terminal.Print(text);
-    }
-    last = text;
-    if (interrupts.Wait(kWatchInterval) == Interrupts::Woken::kInterrupt) return 0;
-  }
-}
-
-absl::StatusOr<Run> FindRun(Connection& connection,
-                            const std::string& name,
-                            const std::string& id) {
-  api::v1::GetRunRequest request;
-  request.set_project_name(connection.project());
-  if (name.empty()) {
-    request.set_run_id(id);
-  } else {
-    request.set_run_name(name);
-  }
-  ASSIGN_OR_RETURN(api::v1::GetRunResponse response,
-                   connection.Call(connection.runs(), &RunStub::GetRun, request));
-  return std::move(*response.mutable_run());
-}
-
 absl::StatusOr<api::v1::StreamLogsRequest> LogsRequest(const Connection& connection,
                                                        const LogsOptions& options) {
   api::v1::StreamLogsRequest request;
@@ -129,9 +92,29 @@ LogSink SinkOf(Terminal& terminal) {
 
 }  // namespace
 
+absl::StatusOr<Run> FetchRun(Connection& connection,
+                             const std::string& name,
+                             const std::string& id) {
+  api::v1::GetRunRequest request;
+  request.set_project_name(connection.project());
+  if (name.empty()) {
+    request.set_run_id(id);
+  } else {
+    request.set_run_name(name);
+  }
+  ASSIGN_OR_RETURN(api::v1::GetRunResponse response,
+                   connection.Call(connection.runs(), &RunStub::GetRun, request));
+  return std::move(*response.mutable_run());
+}
+
 absl::StatusOr<int> Ps(const Context& context, const PsOptions& options) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Connection> connection, context.Connect(options.project));
-  if (options.watch) return WatchRuns(context, *connection, options);
+  if (options.watch) {
+    return WatchScreen(context, kWatchInterval, [&]() -> absl::StatusOr<std::string> {
+      ASSIGN_OR_RETURN(const std::vector<Run> runs, SelectRuns(*connection, options));
+      return RenderRuns(runs, options, context.terminal.MessageScreen());
+    });
+  }
   ASSIGN_OR_RETURN(const std::vector<Run> runs, SelectRuns(*connection, options));
   if (options.json) {
     std::vector<const google::protobuf::Message*> items;
@@ -145,7 +128,7 @@ absl::StatusOr<int> Ps(const Context& context, const PsOptions& options) {
 
 absl::StatusOr<int> GetRun(const Context& context, const GetRunOptions& options) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Connection> connection, context.Connect(options.project));
-  ASSIGN_OR_RETURN(const Run run, FindRun(*connection, options.name, options.id));
+  ASSIGN_OR_RETURN(const Run run, FetchRun(*connection, options.name, options.id));
   context.terminal.Print(ToJson(run));
   return 0;
 }

@@ -6,6 +6,8 @@
 
 #include <absl/status/statusor.h>
 
+#include "dstack/api/v1/run.pb.h"
+
 #include "clients/cli/commands/context.h"
 
 namespace dstack::cli {
@@ -30,6 +32,11 @@ struct GetRunOptions {
   bool is_json = false;
 };
 absl::StatusOr<int> GetRun(const Context& context, const GetRunOptions& options);
+
+// One run by name or, if that is empty, by id.
+absl::StatusOr<api::v1::Run> FetchRun(Connection& connection,
+                                      const std::string& name,
+                                      const std::string& id);
 
 struct StopOptions {
   std::string project;

@@ -56,7 +56,9 @@ absl::Status LogFollower::TakeRecord(const common::v1::LogRecord& record) {
   if (record.sequence() <= request_.after_sequence()) return absl::OkStatus();
   const bool has_hole = has_seen_record_ && record.sequence() != request_.after_sequence() + 1;
   if (has_hole && sink_.on_gap) sink_.on_gap(0);
-  if (record.dropped_bytes() > 0 && sink_.on_gap) sink_.on_gap(record.dropped_bytes());
+  // 1 stands for a number that nobody knows any more.
+  const uint64_t dropped = record.dropped_bytes();
+  if (dropped > 0 && !has_hole && sink_.on_gap) sink_.on_gap(dropped == 1 ? 0 : dropped);
   if (!record.data().empty()) RETURN_IF_ERROR(sink_.on_bytes(record.data()));
   request_.set_after_sequence(record.sequence());
   has_seen_record_ = true;

@@ -59,6 +59,7 @@ std::string DriverText(const Instance& instance) {
 std::string ReasonText(const Instance& instance) {
   if (!instance.status_message().empty()) return instance.status_message();
   if (!instance.health_message().empty()) return instance.health_message();
+  if (instance.has_drain()) return "draining: " + instance.drain().reason();
   if (instance.termination_reason() == api::v1::INSTANCE_TERMINATION_REASON_UNSPECIFIED) return "";
   return EnumWord(api::v1::InstanceTerminationReason_Name(instance.termination_reason()),
                   "INSTANCE_TERMINATION_REASON_");
@@ -126,6 +127,8 @@ std::string InstanceStatusText(const Instance& instance) {
     text = fmt::format("{}/{} busy", instance.busy_blocks(), instance.total_blocks());
   }
   if (instance.is_unreachable()) return text + " (unreachable)";
+  if (instance.has_drain())
+    return text + (instance.drain().is_empty() ? " (drained)" : " (draining)");
   if (instance.health() == common::v1::HEALTH_STATUS_WARNING) return text + " (warning)";
   if (instance.health() == common::v1::HEALTH_STATUS_FAILURE) return text + " (failure)";
   return text;

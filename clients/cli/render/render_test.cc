@@ -7,6 +7,7 @@
 #include "clients/cli/render/style.h"
 #include "clients/cli/render/table.h"
 #include "clients/cli/render/text.h"
+#include "clients/cli/render/usage_chart.h"
 
 namespace dstack::cli {
 namespace {
@@ -98,6 +99,8 @@ TEST_CASE("prices and sizes are short") {
   CHECK(FormatPrice(100) == "$100");
   CHECK(FormatGigabytes(16ULL << 30) == "16GB");
   CHECK(FormatGigabytes(512ULL << 20) == "0.5GB");
+  CHECK(FormatGigabytes(80ULL << 30) == "80GB");
+  CHECK(FormatGigabytes(100ULL << 30) == "100GB");
   CHECK(FormatBackend("remote", "remote") == "ssh (remote)");
   CHECK(FormatBackend("", "") == "-");
 }
@@ -381,6 +384,35 @@ TEST_CASE("hardware that is not known yet is a dash") {
   CHECK(FormatHardware(resources) == "-");
   resources.set_cpus(2);
   CHECK(FormatHardware(resources) != "-");
+}
+
+TEST_CASE("sparkline") {
+  CHECK(Sparkline({0, 0.5, 1, 2, -1, 0.99}) == "▁▄▇▇ ▇");
+  CHECK(Sparkline({}).empty());
+}
+
+TEST_CASE("usage of jobs over time") {
+  CHECK(UsageChart({JobUsage()}, {}, {}).empty());
+  JobUsage job;
+  job.metrics.mutable_resources()->set_cpus(4);
+  job.metrics.mutable_resources()->set_memory_bytes(8ULL << 30);
+  job.metrics.mutable_resources()->add_gpus()->set_memory_bytes(80ULL << 30);
+  for (int i = 0; i < 3; ++i) {
+    api::v1::UsagePoint* point = job.metrics.add_points();
+    point->mutable_time()->set_seconds(1'000'000 + i * 10);
+    if (i > 0) point->set_cpus_used(2.0 * i);
+    point->set_memory_used_bytes(2ULL << 30);
+    point->add_gpus()->set_usage_ratio(0.5);
+    point->mutable_gpus(0)->set_memory_used_bytes(40ULL << 30);
+  }
+  const std::string text = UsageChart({job}, {.is_live = true}, {.width = 70});
+  CHECK_THAT(text,
+             Contains("job=0") && Contains("cpu") && Contains("100%") && Contains("2GB/8GB") &&
+                 Contains("gpu=0") && Contains("50%") && Contains("40GB/80GB") && Contains("now"));
+  CHECK_THAT(UsageChart({job}, {}, {}), !Contains("now"));
+  JobUsage other = job;
+  other.replica_num = 1;
+  CHECK_THAT(UsageChart({job, other}, {}, {}), Contains("replica=1 job=0"));
 }
 
 }  // namespace

@@ -76,6 +76,7 @@ std::string Ago(long long count, const char* one, const char* many) {
 // At most `digits` after the point, without trailing zeros.
 std::string ShortDecimal(double value, int digits) {
   std::string text = fmt::format("{:.{}f}", value, digits);
+  if (digits == 0) return text;
   text.erase(text.find_last_not_of('0') + 1);
   if (!text.empty() && text.back() == '.') text.pop_back();
   return text;

@@ -63,6 +63,8 @@ Connection::Connection(Target target, const std::shared_ptr<grpc::Channel>& chan
       runs_(api::v1::RunService::NewStub(channel)),
       logs_(api::v1::LogService::NewStub(channel)),
       fleets_(api::v1::FleetService::NewStub(channel)),
+      instances_(api::v1::InstanceService::NewStub(channel)),
+      metrics_(api::v1::MetricsService::NewStub(channel)),
       files_(api::v1::FileService::NewStub(channel)),
       projects_(api::v1::ProjectService::NewStub(channel)),
       server_(api::v1::ServerService::NewStub(channel)),

@@ -13,7 +13,9 @@
 
 #include "dstack/api/v1/file_service.grpc.pb.h"
 #include "dstack/api/v1/fleet_service.grpc.pb.h"
+#include "dstack/api/v1/instance_service.grpc.pb.h"
 #include "dstack/api/v1/log_service.grpc.pb.h"
+#include "dstack/api/v1/metrics_service.grpc.pb.h"
 #include "dstack/api/v1/project_service.grpc.pb.h"
 #include "dstack/api/v1/run_service.grpc.pb.h"
 #include "dstack/api/v1/server_service.grpc.pb.h"
@@ -76,6 +78,8 @@ class Connection {
   api::v1::RunService::Stub& runs() { return *runs_; }
   api::v1::LogService::Stub& logs() { return *logs_; }
   api::v1::FleetService::Stub& fleets() { return *fleets_; }
+  api::v1::InstanceService::Stub& instances() { return *instances_; }
+  api::v1::MetricsService::Stub& metrics() { return *metrics_; }
   api::v1::FileService::Stub& files() { return *files_; }
   api::v1::ProjectService::Stub& projects() { return *projects_; }
   api::v1::ServerService::Stub& server() { return *server_; }
@@ -99,6 +103,8 @@ class Connection {
   std::unique_ptr<api::v1::RunService::Stub> runs_;
   std::unique_ptr<api::v1::LogService::Stub> logs_;
   std::unique_ptr<api::v1::FleetService::Stub> fleets_;
+  std::unique_ptr<api::v1::InstanceService::Stub> instances_;
+  std::unique_ptr<api::v1::MetricsService::Stub> metrics_;
   std::unique_ptr<api::v1::FileService::Stub> files_;
   std::unique_ptr<api::v1::ProjectService::Stub> projects_;
   std::unique_ptr<api::v1::ServerService::Stub> server_;

@@ -8,7 +8,9 @@
 
 #include "dstack/api/v1/file_service.grpc.pb.h"
 #include "dstack/api/v1/fleet_service.grpc.pb.h"
+#include "dstack/api/v1/instance_service.grpc.pb.h"
 #include "dstack/api/v1/log_service.grpc.pb.h"
+#include "dstack/api/v1/metrics_service.grpc.pb.h"
 #include "dstack/api/v1/project_service.grpc.pb.h"
 #include "dstack/api/v1/run_service.grpc.pb.h"
 #include "dstack/api/v1/server_service.grpc.pb.h"
@@ -219,6 +221,24 @@ class FakeRuns final : public api::v1::RunService::Service {
     }
   }
 
+  grpc::Status DeleteRuns(grpc::ServerContext* context,
+                          const api::v1::DeleteRunsRequest* request,
+                          api::v1::DeleteRunsResponse*) override {
+    ENTER("DeleteRuns");
+    base::MutexLock lock(state_.mutex);
+    for (const std::string& name : request->run_names()) {
+      const Run* run = FindRun(state_, name);
+      if (run == nullptr) return NotFound("RUN_NOT_FOUND", fmt::format("Run {} not found", name));
+      if (!IsFinal(run->status())) {
+        return rpc::ToGrpc(base::Error(absl::StatusCode::kFailedPrecondition,
+                                       "RUN_ACTIVE",
+                                       fmt::format("still active: {}. Stop them first", name)));
+      }
+      std::erase_if(state_.runs, [&](const Run& each) { return each.id() == run->id(); });
+    }
+    return grpc::Status();
+  }
+
   grpc::Status StopRuns(grpc::ServerContext* context,
                         const api::v1::StopRunsRequest* request,
                         api::v1::StopRunsResponse* response) override {
@@ -390,6 +410,48 @@ class FakeFleets final : public api::v1::FleetService::Service {
   FakeState& state_;
 };
 
+class FakeInstances final : public api::v1::InstanceService::Service {
+ public:
+  explicit FakeInstances(FakeState& state) : state_(state) {}
+
+  grpc::Status SetInstanceDrain(grpc::ServerContext* context,
+                                const api::v1::SetInstanceDrainRequest* request,
+                                api::v1::SetInstanceDrainResponse* response) override {
+    ENTER("SetInstanceDrain");
+    base::MutexLock lock(state_.mutex);
+    for (Fleet& fleet : state_.fleets) {
+      for (api::v1::Instance& instance : *fleet.mutable_instances()) {
+        if (instance.id() != request->instance_id()) continue;
+        instance.clear_drain();
+        if (request->is_draining()) instance.mutable_drain()->set_reason(request->reason());
+        *response->mutable_instance() = instance;
+        return grpc::Status();
+      }
+    }
+    return NotFound("INSTANCE_NOT_FOUND", "Instance not found");
+  }
+
+ private:
+  FakeState& state_;
+};
+
+class FakeMetrics final : public api::v1::MetricsService::Service {
+ public:
+  explicit FakeMetrics(FakeState& state) : state_(state) {}
+
+  grpc::Status GetJobMetrics(grpc::ServerContext* context,
+                             const api::v1::GetJobMetricsRequest*,
+                             api::v1::GetJobMetricsResponse* response) override {
+    ENTER("GetJobMetrics");
+    base::MutexLock lock(state_.mutex);
+    *response = state_.job_metrics;
+    return grpc::Status();
+  }
+
+ private:
+  FakeState& state_;
+};
+
 class FakeFiles final : public api::v1::FileService::Service {
  public:
   explicit FakeFiles(FakeState& state) : state_(state) {}
@@ -482,11 +544,20 @@ class FakeInfo final : public api::v1::ServerService::Service {
 
 struct FakeServer::Services {
   explicit Services(FakeState& state)
-      : runs(state), logs(state), fleets(state), files(state), projects(state), users(state) {}
+      : runs(state),
+        logs(state),
+        fleets(state),
+        instances(state),
+        metrics(state),
+        files(state),
+        projects(state),
+        users(state) {}
 
   FakeRuns runs;
   FakeLogs logs;
   FakeFleets fleets;
+  FakeInstances instances;
+  FakeMetrics metrics;
   FakeFiles files;
   FakeProjects projects;
   FakeUsers users;
@@ -510,6 +581,8 @@ void FakeServer::Start() {
   builder.RegisterService(&services_->runs);
   builder.RegisterService(&services_->logs);
   builder.RegisterService(&services_->fleets);
+  builder.RegisterService(&services_->instances);
+  builder.RegisterService(&services_->metrics);
   builder.RegisterService(&services_->files);
   builder.RegisterService(&services_->projects);
   builder.RegisterService(&services_->users);

@@ -12,6 +12,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include "dstack/api/v1/fleet.pb.h"
+#include "dstack/api/v1/metrics_service.pb.h"
 #include "dstack/api/v1/run.pb.h"
 #include "dstack/api/v1/run_service.pb.h"
 #include "dstack/common/v1/log.pb.h"
@@ -34,7 +35,8 @@ struct FakeState {
   std::vector<api::v1::Run> runs;
   std::map<std::string, Log> logs;  // by submission and source
   std::vector<api::v1::Fleet> fleets;
-  std::map<std::string, std::string> files;  // bytes by digest
+  api::v1::GetJobMetricsResponse job_metrics;  // of every job
+  std::map<std::string, std::string> files;    // bytes by digest
   std::map<std::string, std::string> run_ids_by_request;
   std::map<std::string, std::vector<grpc::Status>> failures;  // by method
   std::map<std::string, int> calls;                           // by method

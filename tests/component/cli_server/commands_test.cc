@@ -144,6 +144,77 @@ TEST_CASE("fleets are listed, shown and deleted") {
   server.With([](FakeState& state) { CHECK(state.fleets.empty()); });
 }
 
+TEST_CASE("instances are drained with a reason and take jobs again") {
+  FakeServer server;
+  CliUser user(server);
+  api::v1::Fleet fleet;
+  fleet.set_name("lab");
+  fleet.set_status(api::v1::FLEET_STATUS_ACTIVE);
+  for (uint32_t num = 0; num < 2; ++num) {
+    api::v1::Instance* instance = fleet.add_instances();
+    instance->set_id(num == 0 ? "i-0" : "i-1");
+    instance->set_name(num == 0 ? "lab-0" : "lab-1");
+    instance->set_instance_num(num);
+    instance->set_status(api::v1::INSTANCE_STATUS_IDLE);
+  }
+  server.PutFleet(fleet);
+  CHECK(user.Run({"fleet", "drain", "lab"}).exit.code == 2);
+  CHECK_THAT(user.Run({"fleet", "drain", "lab", "-i", "7", "--reason", "x"}).stderr_text,
+             Contains("Fleet lab has no instance 7"));
+  const auto one = user.Run({"fleet", "drain", "lab", "-i", "1", "--reason", "new kernel"});
+  CHECK(one.stdout_text == "Instance lab-1 takes no new jobs; nothing runs on it\n");
+  const std::string list = user.Run({"fleet", "-v"}).stdout_text;
+  CHECK_THAT(list, Contains("idle (draining)") && Contains("draining: new kernel"));
+  CHECK_THAT(user.Run({"fleet", "undrain", "lab"}).stdout_text,
+             Contains("lab-0 takes jobs") && Contains("lab-1 takes jobs"));
+  CHECK_THAT(user.Run({"fleet"}).stdout_text, !Contains("draining"));
+}
+
+TEST_CASE("metrics of a run are drawn") {
+  FakeServer server;
+  CliUser user(server);
+  server.AddRun("train", api::v1::RUN_STATUS_RUNNING);
+  CHECK(user.Run({"metrics", "train"}).stdout_text == "No metrics of the run train yet\n");
+  server.With([](FakeState& state) {
+    state.job_metrics.mutable_resources()->set_cpus(2);
+    api::v1::UsagePoint* point = state.job_metrics.add_points();
+    point->mutable_time()->set_seconds(1'000'000);
+    point->set_cpus_used(1);
+  });
+  const auto shown = user.Run({"metrics", "train"});
+  CHECK(shown.exit.code == 0);
+  CHECK_THAT(shown.stdout_text, Contains("job=0") && Contains("50%") && Contains("now"));
+  const auto missing = user.Run({"metrics", "train", "--job", "3"});
+  CHECK(missing.exit.code == 1);
+  CHECK_THAT(missing.stderr_text, Contains("Run train has no job 3"));
+  CHECK(user.Run({"metrics", "none"}).exit.code == 1);
+}
+
+TEST_CASE("what a file names is deleted") {
+  FakeServer server;
+  CliUser user(server);
+  user.WriteFile("task.yml", "type: task\nname: train\ncommands: [x]\n");
+  user.WriteFile("unnamed.yml", "type: task\ncommands: [x]\n");
+  user.WriteFile("fleet.yml", kFleet);
+  server.AddRun("train", api::v1::RUN_STATUS_RUNNING);
+  const auto active = user.Run({"delete", "-f", "task.yml", "-y"});
+  CHECK(active.exit.code == 1);
+  CHECK_THAT(active.stderr_text, Contains("Stop them first"));
+  server.AddRun("old", api::v1::RUN_STATUS_DONE);
+  CHECK(user.Run({"run", "delete", "old"}, "y\n").stdout_text == "Run old deleted\n");
+  server.ChangeRun("train", [](api::v1::Run* run) { run->set_status(api::v1::RUN_STATUS_DONE); });
+  CHECK(user.Run({"destroy", "-f", "task.yml"}, "n\n").exit.code == 0);
+  CHECK(server.CallsOf("DeleteRuns") == 2);
+  CHECK(user.Run({"destroy", "-f", "task.yml", "-y"}).stdout_text == "Run train deleted\n");
+  CHECK_THAT(user.Run({"delete", "-f", "unnamed.yml", "-y"}).stderr_text, Contains("name"));
+  CHECK(user.Run({"delete", "-f", "fleet.yml", "-y"}).exit.code == 1);
+  api::v1::Fleet fleet;
+  fleet.set_id("f-1");
+  fleet.set_name("lab");
+  server.PutFleet(fleet);
+  CHECK(user.Run({"delete", "-f", "fleet.yml", "-y"}).stdout_text == "Fleet lab deleted\n");
+}
+
 TEST_CASE("projects are checked, stored privately and chosen") {
   FakeServer server;
   CliUser user(server);
