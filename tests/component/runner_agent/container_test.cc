@@ -16,6 +16,7 @@
 #include "libs/testing/temp_dir.h"
 #include "tests/component/runner_agent/runner_process.h"
 #include "tests/component/runner_agent/session_client.h"
+#include "tests/component/runner_agent/ssh_login.h"
 
 // The runner as first process of a pid namespace in a root that holds nothing but busybox: what a
 // container engine makes of a tiny image, without the engine.
@@ -53,9 +54,8 @@ class Container {
 
   void MountBundle() {
     REQUIRE(base::MakeDirs(root() + "/opt/dstack").ok());
-    std::filesystem::copy(testing::BuildDir() + "/share/dstack/ssh-bundle",
-                          root() + "/opt/dstack/ssh",
-                          std::filesystem::copy_options::recursive);
+    std::filesystem::copy(
+        SshBundle(), root() + "/opt/dstack/ssh", std::filesystem::copy_options::recursive);
   }
 
   // `before` runs inside the new mount namespace.
@@ -225,8 +225,7 @@ TEST_CASE("container: ssh into an image that has neither users nor a C library")
   Container container(/*has_shell=*/true);
   container.MountBundle();
   const testing::TempDir keys;
-  const std::string key = keys.path() + "/id";
-  REQUIRE(process::Run({"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key}, 20s)->exit.ok());
+  const std::string key = MakeSshKey(keys.path());
   REQUIRE(base::WriteFileAtomic(container.task_dir() + "/authorized_keys",
                                 base::ReadFile(key + ".pub").value())
               .ok());
@@ -235,25 +234,10 @@ TEST_CASE("container: ssh into an image that has neither users nor a C library")
   container.client().AwaitFilesNeeded();
   container.client().StartJob();
   const v1::JobStatus status = container.client().AwaitSshPort();
-  const auto result = process::Run({"ssh",
-                                    "-F",
-                                    "none",
-                                    "-i",
-                                    key,
-                                    "-p",
-                                    std::to_string(status.ssh_port()),
-                                    "-o",
-                                    "BatchMode=yes",
-                                    "-o",
-                                    "StrictHostKeyChecking=no",
-                                    "-o",
-                                    "UserKnownHostsFile=/dev/null",
-                                    "root@127.0.0.1",
-                                    "echo $DSTACK_RUN_NAME"},
-                                   30s);
-  REQUIRE(result.ok());
-  INFO(result->stderr_text << container.runner_log());
-  CHECK(result->stdout_text == "run\n");
+  const process::RunResult result =
+      SshInto(SshOptions(key, status.ssh_port()), {"echo $DSTACK_RUN_NAME"});
+  INFO(result.stderr_text << container.runner_log());
+  CHECK(result.stdout_text == "run\n");
   container.client().StopJob(0);
   container.client().AwaitEndOfLogs();
   container.Leave();

@@ -10,6 +10,7 @@
 #include "libs/testing/await.h"
 #include "libs/testing/paths.h"
 #include "tests/component/runner_agent/fixture.h"
+#include "tests/component/runner_agent/ssh_login.h"
 
 namespace dstack::runner {
 namespace {
@@ -18,49 +19,13 @@ using common::v1::LOG_SOURCE_JOB;
 using common::v1::LOG_SOURCE_RUNNER;
 using namespace std::chrono_literals;
 
-std::string Bundle() { return testing::BuildDir() + "/share/dstack/ssh-bundle"; }
-
-// A key pair; returns the path of the private key.
-std::string MakeKey(const std::string& dir) {
-  const std::string key = dir + "/id";
-  const auto made = process::Run({"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key}, 20s);
-  REQUIRE(made.ok());
-  REQUIRE(made->exit.ok());
-  return key;
-}
-
-process::RunResult Ssh(const v1::JobStatus& status,
-                       const std::string& key,
-                       const std::string& known_hosts,
-                       const std::vector<std::string>& command) {
-  std::vector<std::string> argv = {"ssh",
-                                   "-F",
-                                   "none",
-                                   "-i",
-                                   key,
-                                   "-p",
-                                   std::to_string(status.ssh_port()),
-                                   "-o",
-                                   "BatchMode=yes",
-                                   "-o",
-                                   "StrictHostKeyChecking=yes",
-                                   "-o",
-                                   "UserKnownHostsFile=" + known_hosts,
-                                   "root@127.0.0.1"};
-  argv.insert(argv.end(), command.begin(), command.end());
-  auto result = process::Run(argv, 30s);
-  INFO(result.status());
-  REQUIRE(result.ok());
-  return *std::move(result);
-}
-
 TEST_CASE("ssh into a running job") {
   if (geteuid() != 0) return testing::Skip("kernel: not root");
   // Debian's sshd wants it; on a host it comes with the service.
   mkdir("/run/sshd", 0755);
-  Fixture f({"--ssh-dir", Bundle()});
+  Fixture f({"--ssh-dir", SshBundle()});
   const testing::TempDir keys;
-  const std::string key = MakeKey(keys.path());
+  const std::string key = MakeSshKey(keys.path());
   REQUIRE(
       base::WriteFileAtomic(f.runner.Path("authorized_keys"), base::ReadFile(key + ".pub").value())
           .ok());
@@ -75,15 +40,16 @@ TEST_CASE("ssh into a running job") {
                                     status.ssh_host_key() + "\n")
               .ok());
 
-  const process::RunResult result =
-      Ssh(status, key, known_hosts, {"printenv", "TOKEN", "DSTACK_RUN_NAME"});
+  const process::RunResult result = SshInto(SshOptions(key, status.ssh_port(), known_hosts),
+                                            {"printenv", "TOKEN", "DSTACK_RUN_NAME"});
   INFO(result.stderr_text);
   CHECK(result.exit.code == 0);
   CHECK(result.stdout_text == "with \"quotes\" and $dollars # and \\ and '\nrun\n");
 
   // Another key does not get in.
   const testing::TempDir foreign;
-  CHECK(Ssh(status, MakeKey(foreign.path()), known_hosts, {"true"}).exit.code == 255);
+  const std::string other_key = MakeSshKey(foreign.path());
+  CHECK(SshInto(SshOptions(other_key, status.ssh_port(), known_hosts), {"true"}).exit.code == 255);
 
   f.client->StopJob(0);
   f.Finish();

@@ -16,6 +16,7 @@
 #include "libs/testing/await.h"
 #include "libs/testing/paths.h"
 #include "tests/component/runner_agent/fixture.h"
+#include "tests/component/runner_agent/ssh_login.h"
 
 namespace dstack::runner {
 namespace {
@@ -35,7 +36,7 @@ base::UniqueFd ConnectLoopback(std::uint32_t port) {
 
 TEST_CASE("C1 connections to the job's sshd are reported, with their bytes") {
   if (geteuid() != 0) return testing::Skip("kernel: not root");
-  Fixture f({"--ssh-dir", testing::BuildDir() + "/share/dstack/ssh-bundle"});
+  Fixture f({"--ssh-dir", SshBundle()});
   f.Run(MakeShellJob("echo ready; cat"));
   const std::uint32_t port = f.client->AwaitSshPort().ssh_port();
   testing::Await(20s, [&] { return f.client->activity().has_value(); });

@@ -13,6 +13,7 @@
 #include "libs/process/subprocess.h"
 #include "libs/testing/await.h"
 #include "libs/testing/temp_dir.h"
+#include "tests/component/runner_agent/ssh_login.h"
 #include "tests/component/runner_images/root_container.h"
 
 // The same job in images of every kind: environment, output, exit, and logins with the real ssh,
@@ -100,32 +101,6 @@ std::vector<Image> Images() {
   };
 }
 
-process::RunResult RunTool(const std::vector<std::string>& argv, const std::string& input = "") {
-  process::Options options;
-  options.stdin_data = input;
-  auto result = process::Run(argv, 30s, options);
-  INFO(result.status());
-  REQUIRE(result.ok());
-  return *std::move(result);
-}
-
-std::vector<std::string> SshOptions(const RootContainer& container, std::uint32_t port) {
-  return {"-F",
-          "none",
-          "-i",
-          container.key(),
-          "-o",
-          fmt::format("Port={}", port),
-          "-o",
-          "BatchMode=yes",
-          "-o",
-          "StrictHostKeyChecking=no",
-          "-o",
-          "UserKnownHostsFile=/dev/null",
-          "-o",
-          "LogLevel=ERROR"};
-}
-
 std::vector<std::string> Join(std::vector<std::string> head, const std::vector<std::string>& tail) {
   head.insert(head.end(), tail.begin(), tail.end());
   return head;
@@ -133,9 +108,8 @@ std::vector<std::string> Join(std::vector<std::string> head, const std::vector<s
 
 void CheckLogins(RootContainer& container, const Image& image, std::uint32_t port) {
   const std::string target = image.login + "@127.0.0.1";
-  const auto options = SshOptions(container, port);
-  const auto shell =
-      RunTool(Join(Join({"ssh"}, options), {target, "echo $DSTACK_RUN_NAME; id -u"}));
+  const auto options = SshOptions(container.key(), port);
+  const auto shell = SshInto(options, {"echo $DSTACK_RUN_NAME; id -u"}, image.login);
   INFO(shell.stderr_text);
   CHECK(shell.stdout_text == "run\n" + image.uid + "\n");
 
@@ -190,13 +164,13 @@ TEST_CASE("an image with one static program: no shell, but sftp and forwards") {
   container.Start();
   container.Run(MakeJob({"/busybox", "cat"}));
   const std::uint32_t port = container.client().AwaitSshPort().ssh_port();
-  const auto options = SshOptions(container, port);
+  const auto options = SshOptions(container.key(), port);
   const testing::TempDir local;
   const auto sftp = RunTool(Join(Join({"sftp"}, options), {"-b", "-", "root@127.0.0.1"}),
                             "get /mark " + local.Path("mark") + "\n");
   INFO(sftp.stderr_text << container.runner_log());
   CHECK(base::ReadFile(local.Path("mark")).value_or("?") == "marked");
-  const auto shell = RunTool(Join(Join({"ssh"}, options), {"root@127.0.0.1", "true"}));
+  const auto shell = SshInto(options, {"true"});
   CHECK(shell.exit.code == 127);
   CHECK(shell.stderr_text.find("this image has no shell") != std::string::npos);
   container.client().StopJob(0);
@@ -217,7 +191,7 @@ TEST_CASE("rsync into an image that has it") {
   const testing::TempDir local;
   REQUIRE(base::WriteFileAtomic(local.Path("a"), "synced").ok());
   std::string remote_shell = "ssh";
-  for (const std::string& option : SshOptions(container, port)) remote_shell += " " + option;
+  for (const std::string& option : SshOptions(container.key(), port)) remote_shell += " " + option;
   const auto rsync =
       RunTool({"rsync", "-a", "-e", remote_shell, local.path() + "/", "root@127.0.0.1:/data/"});
   INFO(rsync.stderr_text);
@@ -249,27 +223,14 @@ TEST_CASE("a host key that the server chose, and an sshd that comes back") {
   REQUIRE(base::WriteFileAtomic(keys.Path("known"),
                                 fmt::format("[127.0.0.1]:{} {}\n", status.ssh_port(), public_key))
               .ok());
-  std::vector<std::string> argv = {"ssh",
-                                   "-F",
-                                   "none",
-                                   "-i",
-                                   container.key(),
-                                   "-p",
-                                   std::to_string(status.ssh_port()),
-                                   "-o",
-                                   "BatchMode=yes",
-                                   "-o",
-                                   "StrictHostKeyChecking=yes",
-                                   "-o",
-                                   "UserKnownHostsFile=" + keys.Path("known"),
-                                   "root@127.0.0.1"};
-  CHECK(RunTool(Join(argv, {"echo in"})).stdout_text == "in\n");
+  const auto options = SshOptions(container.key(), status.ssh_port(), keys.Path("known"));
+  CHECK(SshInto(options, {"echo in"}).stdout_text == "in\n");
   // Its title shows no more than its loader.
   const pid_t sshd = container.ChildPid("ld-linux");
   REQUIRE(sshd > 0);
   kill(sshd, SIGKILL);
   container.client().AwaitText(common::v1::LOG_SOURCE_RUNNER, "sshd ended and is started again");
-  testing::Await(20s, [&] { return RunTool(Join(argv, {"echo again"})).stdout_text == "again\n"; });
+  testing::Await(20s, [&] { return SshInto(options, {"echo again"}).stdout_text == "again\n"; });
   container.client().StopJob(0);
   container.client().AwaitState(v1::JOB_STATE_FINISHED);
   container.Leave();

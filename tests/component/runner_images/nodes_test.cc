@@ -19,6 +19,7 @@
 #include "libs/testing/paths.h"
 #include "libs/testing/temp_dir.h"
 #include "tests/component/runner_agent/session_client.h"
+#include "tests/component/runner_agent/ssh_login.h"
 
 namespace dstack::runner {
 namespace {
@@ -72,7 +73,7 @@ class Node {
                        "10022"},
         .mounts = {{dir_.path(), "/dstack/runner", false},
                    {testing::Binary("dstack-runner"), "/usr/local/bin/dstack-runner", true},
-                   {testing::BuildDir() + "/share/dstack/ssh-bundle", "/opt/dstack/ssh", true}},
+                   {SshBundle(), "/opt/dstack/ssh", true}},
         .network_mode = network.name()};
     const auto made = docker::CreateContainer(client_, name_, config, {});
     INFO(made.status());

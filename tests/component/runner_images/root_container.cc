@@ -13,6 +13,7 @@
 #include "libs/testing/await.h"
 #include "libs/testing/paths.h"
 #include "services/runner/job/process_tree.h"
+#include "tests/component/runner_agent/ssh_login.h"
 
 namespace dstack::runner {
 namespace {
@@ -51,12 +52,10 @@ RootContainer::RootContainer() {
       process::RunChecked({"mknod", "-m", "666", root() + "/dev/null", "c", "1", "3"}, 20s).ok());
   std::filesystem::copy_file(testing::Binary("dstack-runner"),
                              root() + "/usr/local/bin/dstack-runner");
-  std::filesystem::copy(testing::BuildDir() + "/share/dstack/ssh-bundle",
-                        root() + "/opt/dstack/ssh",
-                        std::filesystem::copy_options::recursive);
+  std::filesystem::copy(
+      SshBundle(), root() + "/opt/dstack/ssh", std::filesystem::copy_options::recursive);
   REQUIRE(base::WriteFileAtomic(task_dir() + "/token", token_, 0600).ok());
-  REQUIRE(
-      process::RunChecked({"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key()}, 20s).ok());
+  MakeSshKey(keys_.path());
   REQUIRE(
       base::WriteFileAtomic(task_dir() + "/authorized_keys", base::ReadFile(key() + ".pub").value())
           .ok());

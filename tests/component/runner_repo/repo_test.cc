@@ -13,6 +13,7 @@
 #include "libs/testing/mini_sshd.h"
 #include "libs/testing/paths.h"
 #include "tests/component/runner_agent/fixture.h"
+#include "tests/component/runner_agent/ssh_login.h"
 #include "tests/component/runner_repo/git_fixture.h"
 
 // A real runner that clones from real git servers on loopback, over http, https and ssh.
@@ -24,8 +25,6 @@ using common::v1::LOG_SOURCE_RUNNER;
 using testing::GitHttpServer;
 using testing::GitRepository;
 
-std::string Bundle() { return testing::BuildDir() + "/share/dstack/ssh-bundle"; }
-
 // Directory that the job's user may look into, as /dstack is in a container.
 struct Shared {
   Shared() { REQUIRE(chmod(temp.path().c_str(), 0755) == 0); }
@@ -34,7 +33,7 @@ struct Shared {
 
 struct RepoFixture : Shared, Fixture {
   RepoFixture()
-      : Fixture({"--ssh-dir", Bundle(), "--shared-dir", temp.path()}), work(temp.Path("work")) {}
+      : Fixture({"--ssh-dir", SshBundle(), "--shared-dir", temp.path()}), work(temp.Path("work")) {}
 
   v1::JobSpec Job(const std::string& script, const std::string& url) const {
     v1::JobSpec job = MakeShellJob(script);
