@@ -62,5 +62,11 @@ endfunction()
 
 # dstack::grpc_static       gRPC without TLS: the agents
 # dstack::grpc_tls_static   gRPC with TLS: the command line
-_dstack_static_grpc(grpc_static grpc++_unsecure)
+if(DSTACK_SANITIZE)
+  # Nothing is static then, and the shared reflection library brings the gRPC with TLS: both in one
+  # process share symbols and hang at the first call.
+  _dstack_static_grpc(grpc_static grpc++ -lssl)
+else()
+  _dstack_static_grpc(grpc_static grpc++_unsecure)
+endif()
 _dstack_static_grpc(grpc_tls_static grpc++ -lssl)

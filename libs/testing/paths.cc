@@ -31,4 +31,10 @@ std::string BuildDir() { return FindUp("CMakeCache.txt").string(); }
 
 std::string Binary(std::string_view name) { return (fs::path(BuildDir()) / "bin" / name).string(); }
 
+std::string StaticBinary(std::string_view name) {
+  const fs::path without_sanitizer = fs::path(BuildDir()) / "static" / "bin" / name;
+  std::error_code error;
+  return fs::exists(without_sanitizer, error) ? without_sanitizer.string() : Binary(name);
+}
+
 }  // namespace dstack::testing

@@ -13,5 +13,8 @@ std::string SourceDir();
 std::string BuildDir();
 // Program of this build, for example Binary("dstack-server"). It may not have been built.
 std::string Binary(std::string_view name);
+// The same, to run where there is no C library, as in a container. With a sanitizer, whose runtime
+// cannot be linked statically, it is built without.
+std::string StaticBinary(std::string_view name);
 
 }  // namespace dstack::testing

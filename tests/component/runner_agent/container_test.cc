@@ -41,7 +41,7 @@ class Container {
       REQUIRE(base::MakeDirs(root() + "/" + dir).ok());
     }
     REQUIRE(symlink("pts/ptmx", (root() + "/dev/ptmx").c_str()) == 0);
-    std::filesystem::copy_file(testing::Binary("dstack-runner"),
+    std::filesystem::copy_file(testing::StaticBinary("dstack-runner"),
                                root() + "/usr/local/bin/dstack-runner");
     if (has_shell) {
       std::filesystem::copy_file(kBusybox, root() + "/bin/busybox");

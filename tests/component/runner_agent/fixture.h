@@ -7,6 +7,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "libs/testing/sanitizer.h"
 #include "tests/component/runner_agent/runner_process.h"
 #include "tests/component/runner_agent/session_client.h"
 
@@ -32,6 +33,13 @@ struct Fixture {
     client->AckEnd();
     CHECK(client->AwaitClosed().ok());
     return runner.Wait();
+  }
+  // No flood may have cost more, in programs without optimization. Nothing is checked with
+  // AddressSanitizer.
+  void CheckMemory() const {
+    if (testing::kHasAddressSanitizer) return;
+    CHECK(PeakKib(runner.ServePid()) < 60'000);
+    CHECK(PeakKib(runner.supervisor_pid()) < 40'000);
   }
 
   RunnerProcess runner;

@@ -22,15 +22,6 @@ using common::v1::LOG_SOURCE_JOB;
 using common::v1::LOG_SOURCE_RUNNER;
 using namespace std::chrono_literals;
 
-// Resident memory that a flood may cost, KiB. Both programs are built without optimization here.
-constexpr long kServeLimitKib = 60'000;
-constexpr long kSuperviseLimitKib = 40'000;
-
-void CheckMemory(const Fixture& f) {
-  CHECK(PeakKib(f.runner.ServePid()) < kServeLimitKib);
-  CHECK(PeakKib(f.runner.supervisor_pid()) < kSuperviseLimitKib);
-}
-
 std::string Digest(const std::string& bytes) { return base::Sha256Hex(bytes); }
 
 // What the script writes when it is run by hand.
@@ -53,7 +44,7 @@ void CheckBytes(const std::string& script) {
   CHECK(f.store.bytes[LOG_SOURCE_JOB] == expected.size());
   CHECK(f.store.Digest(LOG_SOURCE_JOB) == Digest(expected));
   CHECK(f.store.dropped_bytes == 0);
-  CheckMemory(f);
+  f.CheckMemory();
 }
 
 std::string Endless(const std::string& bytes) {
@@ -70,7 +61,7 @@ TEST_CASE("one line of 64 MB arrives whole, in marked pieces") {
   CHECK(f.store.bytes[LOG_SOURCE_JOB] == 64'000'000);
   CHECK(f.store.Digest(LOG_SOURCE_JOB) == Digest(std::string(64'000'000, 'x')));
   CHECK(f.store.split_lines > 0);
-  CheckMemory(f);
+  f.CheckMemory();
 }
 
 TEST_CASE("one line of 1 GB arrives whole", "[.][nightly]") {
@@ -81,7 +72,7 @@ TEST_CASE("one line of 1 GB arrives whole", "[.][nightly]") {
   f.Finish();
   CHECK(f.store.bytes[LOG_SOURCE_JOB] == 1'000'000'000);
   CHECK(f.store.dropped_bytes == 0);
-  CheckMemory(f);
+  f.CheckMemory();
 }
 
 TEST_CASE("a million short lines arrive whole") { CheckBytes("seq 1 1000000"); }
@@ -135,7 +126,7 @@ TEST_CASE("W10 a reader that hardly reads costs no memory and slows nothing but 
   // The command ends although its output was hardly read: the spool takes it.
   testing::Await(60s, [&] { return base::Exists(f.runner.Path("exit.pb")); });
   CHECK(f.client->Bytes(LOG_SOURCE_JOB) < 40'000'000);
-  CheckMemory(f);
+  f.CheckMemory();
   f.client->ReadFast();
   f.Finish();
   CHECK(f.store.text[LOG_SOURCE_JOB].size() == 40'000'000);

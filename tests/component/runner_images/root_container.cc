@@ -50,7 +50,7 @@ RootContainer::RootContainer() {
   REQUIRE(symlink("pts/ptmx", (root() + "/dev/ptmx").c_str()) == 0);
   REQUIRE(
       process::RunChecked({"mknod", "-m", "666", root() + "/dev/null", "c", "1", "3"}, 20s).ok());
-  std::filesystem::copy_file(testing::Binary("dstack-runner"),
+  std::filesystem::copy_file(testing::StaticBinary("dstack-runner"),
                              root() + "/usr/local/bin/dstack-runner");
   std::filesystem::copy(
       SshBundle(), root() + "/opt/dstack/ssh", std::filesystem::copy_options::recursive);

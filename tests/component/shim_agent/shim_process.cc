@@ -34,7 +34,9 @@ std::vector<std::string> ShimProcess::Command() const {
                                       "--runtime",
                                       settings_.runtime,
                                       "--runner-binary",
-                                      testing::Binary("dstack-runner"),
+                                      settings_.runtime == "process"
+                                          ? testing::Binary("dstack-runner")
+                                          : testing::StaticBinary("dstack-runner"),
                                       "--log-level",
                                       "debug",
                                       // A registry that is not there is not waited for.
