@@ -277,16 +277,18 @@ absl::Status App::Parts::MakeServices() {
                                      HostSource{.facts = [this] { return Facts(); },
                                                 .metrics = [this] { return host->Metrics(); }},
                                      *hub_executor);
-  service = std::make_unique<ShimService>(ShimServiceContext{.hub = *hub,
-                                                             .table = *table,
-                                                             .board = board,
-                                                             .drain = *drain,
-                                                             .upgrader = *upgrader,
-                                                             .gpus = ledger,
-                                                             .runtime = *runtime,
-                                                             .home = home,
-                                                             .facts = [this] { return Facts(); },
-                                                             .clock = clock});
+  service = std::make_unique<ShimService>(
+      ShimServiceContext{.hub = *hub,
+                         .table = *table,
+                         .board = board,
+                         .drain = *drain,
+                         .upgrader = *upgrader,
+                         .gpus = ledger,
+                         .runtime = *runtime,
+                         .home = home,
+                         .facts = [this] { return Facts(); },
+                         .refresh_host = [this] { host->Refresh(); },
+                         .clock = clock});
   host->SetListener([this] { hub->RefreshFacts(); });
   board.SetObserver([this] {
     hub->OnTasksChanged();

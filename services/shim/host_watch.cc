@@ -109,6 +109,19 @@ void HostWatch::OnDevices() {
   if (listener) listener();
 }
 
+void HostWatch::Refresh() {
+  monitor_->Refresh();
+  std::unique_ptr<NvidiaWatch> watch;
+  {
+    base::MutexLock lock(apply_mutex_);
+    if (is_closing_) return;
+    watch = std::move(nvidia_);
+  }
+  // Watches the cards of its own start. Ended without the lock, which its last lines need.
+  watch.reset();
+  OnDevices();
+}
+
 v1::HostFacts HostWatch::Facts(const RuntimeFacts& runtime) const {
   const DeviceState devices = monitor_->Current();
   v1::HostFacts facts = ReadHostFacts(runtime, devices.gpus);

@@ -43,6 +43,9 @@ class HostWatch {
   // nobody.
   void SetListener(std::function<void()> listener);
 
+  // Asks for accelerators again, see DeviceMonitor::Refresh(). Blocks for some seconds at most.
+  void Refresh();
+
   v1::HostFacts Facts(const RuntimeFacts& runtime) const;
   // One sample; looks for lost devices on the way. Not thread-safe.
   v1::HostMetrics Metrics();

@@ -140,6 +140,7 @@ grpc::Status ShimService::DumpLedger(grpc::ServerContext*,
 grpc::Status ShimService::RefreshHost(grpc::ServerContext*,
                                       const v1::RefreshHostRequest*,
                                       v1::RefreshHostResponse* response) {
+  c_.refresh_host();
   *response->mutable_facts() = c_.facts();
   c_.hub.RefreshFacts();
   return grpc::Status::OK;

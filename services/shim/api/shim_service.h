@@ -17,7 +17,7 @@
 
 namespace dstack::shim {
 
-// What the calls look at. All outlive the service; `facts` may be called from any thread.
+// What the calls look at. All outlive the service; the functions may be called from any thread.
 struct ShimServiceContext {
   SessionHub& hub;
   TaskTable& table;
@@ -28,6 +28,8 @@ struct ShimServiceContext {
   ContainerRuntime& runtime;
   ShimHome home;
   std::function<v1::HostFacts()> facts;
+  // Looks for accelerators again; blocks for some seconds at most.
+  std::function<void()> refresh_host;
   const base::Clock& clock;
 };
 

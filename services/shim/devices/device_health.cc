@@ -15,6 +15,12 @@ using common::v1::HealthStatus;
 
 constexpr std::size_t kMaxMessageBytes = 512;
 
+// Causes of what lasts.
+constexpr char kLost[] = "lost";
+constexpr char kEarlier[] = "earlier";
+constexpr char kLostSystem[] = "PCIe";
+constexpr char kLostMessage[] = "the card does not answer any more";
+
 std::string_view XidName(std::uint64_t xid) {
   switch (xid) {
     case 48:
@@ -109,11 +115,26 @@ bool DeviceHealth::OnDoubleBitError(const std::string& uuid) {
 
 bool DeviceHealth::OnLost(const std::string& uuid) {
   return AddLasting(uuid,
-                    "lost",
+                    kLost,
                     {.uuid = uuid,
-                     .system = "PCIe",
+                     .system = kLostSystem,
                      .health = HEALTH_STATUS_FAILURE,
-                     .message = "the card does not answer any more"});
+                     .message = kLostMessage});
+}
+
+bool DeviceHealth::OnFound(const std::string& uuid) {
+  const auto card = cards_.find(uuid);
+  if (card == cards_.end()) return false;
+  auto& lasting = card->second.lasting;
+  if (lasting.erase(kLost) > 0) return true;
+  // Nothing but the loss was written down in the earlier process.
+  const auto earlier = lasting.find(kEarlier);
+  if (earlier == lasting.end() ||
+      earlier->second.message != fmt::format("{}: {}", kLostSystem, kLostMessage)) {
+    return false;
+  }
+  lasting.erase(earlier);
+  return true;
 }
 
 bool DeviceHealth::OnFindings(const std::vector<DeviceIncident>& incidents) {
@@ -130,7 +151,7 @@ bool DeviceHealth::OnWatched(const std::string& uuid) { return cards_.try_emplac
 void DeviceHealth::Recall(const common::v1::Gpu& gpu) {
   if (gpu.health() < HEALTH_STATUS_WARNING) return;
   AddLasting(CardOf(gpu),
-             "earlier",
+             kEarlier,
              {.uuid = CardOf(gpu), .health = gpu.health(), .message = gpu.health_message()});
 }
 

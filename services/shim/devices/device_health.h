@@ -35,6 +35,8 @@ class DeviceHealth {
   bool OnXid(const std::string& uuid, std::uint64_t xid);
   bool OnDoubleBitError(const std::string& uuid);
   bool OnLost(const std::string& uuid);
+  // The card was asked anew and has answered: it is not lost, whatever else is wrong with it.
+  bool OnFound(const std::string& uuid);
   // Replaces the earlier findings; those about no card in particular are ignored.
   bool OnFindings(const std::vector<DeviceIncident>& incidents);
   // Somebody watches this card from now on: it is HEALTHY in place of unknown.

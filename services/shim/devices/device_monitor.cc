@@ -29,54 +29,90 @@ std::string BootId(const std::string& root) {
 }
 
 DeviceMonitor::DeviceMonitor(std::vector<std::unique_ptr<DeviceProbe>> probes, Settings settings)
-    : settings_(std::move(settings)), boot_id_(BootId(settings_.root)) {
-  for (auto& probe : probes) {
-    // Makers whose devices are not there have nothing to be asked, and cost no thread.
-    if (probe->IsPresent()) slots_.push_back({.probe = std::move(probe)});
-  }
+    : settings_(std::move(settings)), boot_id_(BootId(settings_.root)), absent_(std::move(probes)) {
   LoadMemory();
 }
 
 DeviceMonitor::~DeviceMonitor() {
-  for (std::jthread& thread : threads_) thread.request_stop();
-  threads_.clear();
+  std::vector<std::jthread> threads;
+  {
+    base::MutexLock lock(mutex_);
+    is_closing_ = true;
+    threads.swap(threads_);
+  }
+  for (std::jthread& thread : threads) thread.request_stop();
 }
 
 void DeviceMonitor::Start(std::function<void()> on_change) {
   on_change_ = std::move(on_change);
   base::MutexLock lock(mutex_);
-  for (Slot& slot : slots_) {
-    threads_.emplace_back([this, &slot](const std::stop_token& stop) { Run(stop, &slot); });
-  }
+  StartPresent();
   const auto deadline =
       base::DeadlineIn(remembered_.empty() ? settings_.first_wait : settings_.known_wait);
-  const auto is_waiting = [this]() REQUIRES(mutex_) {
-    return std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) {
-      return slot.answer == Answer::kNone;
-    });
-  };
-  while (is_waiting()) {
+  while (IsWaiting()) {
     if (changed_.WaitUntil(mutex_, deadline)) continue;
     telemetry::Warn("accelerators do not answer; going on without waiting for them");
     return;
   }
 }
 
+void DeviceMonitor::Refresh() {
+  base::MutexLock lock(mutex_);
+  ++round_;
+  StartPresent();
+  changed_.NotifyAll();
+  const auto deadline = base::DeadlineIn(settings_.first_wait);
+  while (IsWaiting() && changed_.WaitUntil(mutex_, deadline)) {
+  }
+}
+
+// Makers whose devices are not there have nothing to be asked, and cost no thread.
+void DeviceMonitor::StartPresent() {
+  if (is_closing_) return;
+  std::vector<std::unique_ptr<DeviceProbe>> absent;
+  for (auto& probe : absent_) {
+    if (!probe->IsPresent()) {
+      absent.push_back(std::move(probe));
+      continue;
+    }
+    Slot* slot = &slots_.emplace_back(Slot{.probe = std::move(probe)});
+    threads_.emplace_back([this, slot](const std::stop_token& stop) { Run(stop, slot); });
+  }
+  absent_ = std::move(absent);
+}
+
+bool DeviceMonitor::IsWaiting() const {
+  return std::any_of(
+      slots_.begin(), slots_.end(), [this](const Slot& slot) { return slot.round < round_; });
+}
+
 void DeviceMonitor::Run(const std::stop_token& stop, Slot* slot) {
-  while (!stop.stop_requested() && !RunOnce(stop, slot)) {
-    // A driver may come up after us. Before the lock, because it runs at once after a stop.
+  while (!stop.stop_requested()) {
+    const bool has_found = RunOnce(stop, slot);
+    // Before the lock, because it runs at once after a stop.
     const std::stop_callback wake(stop, [this] {
       base::MutexLock lock(mutex_);
       changed_.NotifyAll();
     });
     base::MutexLock lock(mutex_);
-    const auto deadline = base::DeadlineIn(settings_.retry_pause);
-    while (!stop.stop_requested() && changed_.WaitUntil(mutex_, deadline)) {
+    const auto retry = base::DeadlineIn(settings_.retry_pause);
+    while (!stop.stop_requested() && slot->round >= round_) {
+      if (has_found) {
+        changed_.Wait(mutex_);
+      } else if (!changed_.WaitUntil(mutex_, retry)) {
+        // A driver may come up after us.
+        break;
+      }
     }
   }
 }
 
 bool DeviceMonitor::RunOnce(const std::stop_token& stop, Slot* slot) {
+  std::uint64_t round = 0;
+  {
+    base::MutexLock lock(mutex_);
+    round = round_;
+  }
   auto found = slot->probe->Find(stop);
   if (stop.stop_requested()) return true;
   if (found.ok()) AddPciFacts(settings_.root, &found->gpus, &found->links);
@@ -87,11 +123,7 @@ bool DeviceMonitor::RunOnce(const std::stop_token& stop, Slot* slot) {
     is_news = slot->answer == Answer::kNone || found.ok() || slot->error != error;
     slot->answer = found.ok() ? Answer::kFound : Answer::kFailed;
     slot->error = error;
-    if (found.ok()) {
-      slot->devices = *found;
-      FindOnBus(found->gpus);
-    }
-    changed_.NotifyAll();
+    if (found.ok()) TakeAnswer(*found, slot);
   }
   if (is_news && !found.ok()) {
     telemetry::Warn("the host has accelerators that cannot be asked",
@@ -101,7 +133,21 @@ bool DeviceMonitor::RunOnce(const std::stop_token& stop, Slot* slot) {
     Remember();
     on_change_();
   }
+  // After the news, so that whoever waits for the round finds all of it done.
+  base::MutexLock lock(mutex_);
+  slot->round = round;
+  changed_.NotifyAll();
   return found.ok();
+}
+
+void DeviceMonitor::TakeAnswer(DeviceList found, Slot* slot) {
+  // Those of the last answer that are not in this one are missed, as after a restart.
+  for (const Gpu& gpu : slot->devices.gpus) {
+    if (!Contains(remembered_, gpu.resource_id())) remembered_.push_back(gpu);
+  }
+  slot->devices = std::move(found);
+  for (const Gpu& gpu : slot->devices.gpus) health_.OnFound(CardOf(gpu));
+  FindOnBus(slot->devices.gpus);
 }
 
 void DeviceMonitor::LoadMemory() {
@@ -182,7 +228,11 @@ std::vector<v1::GpuMetrics> DeviceMonitor::Samples() const {
 void DeviceMonitor::FindOnBus(const std::vector<Gpu>& gpus) {
   for (const Gpu& gpu : gpus) {
     const std::string path = settings_.root + "/sys/bus/pci/devices/" + gpu.pci_address();
-    if (!gpu.pci_address().empty() && base::Exists(path)) on_bus_.push_back({CardOf(gpu), path});
+    const bool is_known = std::any_of(on_bus_.begin(), on_bus_.end(), [&](const OnBus& one) {
+      return one.path == path && one.card == CardOf(gpu);
+    });
+    if (is_known || gpu.pci_address().empty() || !base::Exists(path)) continue;
+    on_bus_.push_back({CardOf(gpu), path});
   }
 }
 

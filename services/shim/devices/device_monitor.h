@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -51,6 +52,11 @@ class DeviceMonitor {
   // `on_change` is called on any thread after each change, and must not block. Once.
   void Start(std::function<void()> on_change);
 
+  // Asks again, also makers whose devices have come since, and waits `first_wait` at most; what a
+  // probe finds later is told later. A card that was lost and is found again is no loss any more.
+  // Blocks.
+  void Refresh();
+
   DeviceState Current() const;
   // Newest samples, resource_id as in Current(); empty while nobody measures.
   std::vector<v1::GpuMetrics> Samples() const;
@@ -65,6 +71,8 @@ class DeviceMonitor {
   struct Slot {
     std::unique_ptr<DeviceProbe> probe;
     Answer answer = Answer::kNone;
+    // Of the newest answer; see round_.
+    std::uint64_t round = 0;
     DeviceList devices;
     std::string error;
   };
@@ -77,6 +85,9 @@ class DeviceMonitor {
 
   void Run(const std::stop_token& stop, Slot* slot);
   bool RunOnce(const std::stop_token& stop, Slot* slot);
+  void TakeAnswer(DeviceList found, Slot* slot) REQUIRES(mutex_);
+  void StartPresent() REQUIRES(mutex_);
+  bool IsWaiting() const REQUIRES(mutex_);
   void LoadMemory();
   void Remember();
   void FindOnBus(const std::vector<common::v1::Gpu>& gpus) REQUIRES(mutex_);
@@ -90,14 +101,19 @@ class DeviceMonitor {
 
   mutable base::Mutex mutex_;
   mutable base::CondVar changed_;
-  std::vector<Slot> slots_ GUARDED_BY(mutex_);
+  // Of the makers whose devices are there. Stay where they are.
+  std::deque<Slot> slots_ GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<DeviceProbe>> absent_ GUARDED_BY(mutex_);
+  // Counts how often all were asked.
+  std::uint64_t round_ GUARDED_BY(mutex_) = 1;
+  bool is_closing_ GUARDED_BY(mutex_) = false;
   DeviceHealth health_ GUARDED_BY(mutex_);
   std::vector<v1::GpuMetrics> samples_ GUARDED_BY(mutex_);
   std::vector<common::v1::Gpu> remembered_ GUARDED_BY(mutex_);
   std::vector<OnBus> on_bus_ GUARDED_BY(mutex_);
 
   base::Mutex file_mutex_;
-  std::vector<std::jthread> threads_;
+  std::vector<std::jthread> threads_ GUARDED_BY(mutex_);
 };
 
 // The kernel's id of this boot, below `root`; empty where it is not told.

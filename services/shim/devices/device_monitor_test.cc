@@ -183,6 +183,53 @@ TEST_CASE("a card of any maker that leaves the bus has failed") {
   CHECK(f.monitor->Current().gpus[1].health() == common::v1::HEALTH_STATUS_UNSPECIFIED);
 }
 
+TEST_CASE("a card that comes back after it fell off the bus is given out again, once asked for") {
+  Fixture f;
+  Gpu card = MakeGpu("GPU-1");
+  card.set_pci_address("0000:03:00.0");
+  const auto script = f.Add({card, MakeGpu("GPU-2")});
+  const std::string place = f.dir.Path("sys/bus/pci/devices/0000:03:00.0");
+  REQUIRE(base::MakeDirs(place, 0700).ok());
+  f.Make();
+  const auto health = [&] { return f.monitor->Current().gpus[0].health(); };
+  REQUIRE(::rmdir(place.c_str()) == 0);
+  f.monitor->CheckBus();
+  CHECK(health() == common::v1::HEALTH_STATUS_FAILURE);
+  REQUIRE(base::MakeDirs(place, 0700).ok());
+  // Its place alone says nothing.
+  f.monitor->CheckBus();
+  CHECK(health() == common::v1::HEALTH_STATUS_FAILURE);
+  f.monitor->Refresh();
+  CHECK(health() == common::v1::HEALTH_STATUS_HEALTHY);
+  // An error of the driver stays.
+  f.monitor->OnLine(ProbeEvent{.uuid = "GPU-1", .source = "xid", .code = 95});
+  f.monitor->Refresh();
+  CHECK(health() == common::v1::HEALTH_STATUS_FAILURE);
+}
+
+TEST_CASE("asked again: what has come is there, what has gone is lost") {
+  Fixture f;
+  const auto script = f.Add({MakeGpu("GPU-1")});
+  f.Make();
+  const int before = f.changes;
+  script->Set(DeviceList{.gpus = {MakeGpu("GPU-2")}});
+  f.monitor->Refresh();
+  CHECK(f.changes > before);
+  DeviceState state = f.monitor->Current();
+  REQUIRE(state.gpus.size() == 2);
+  CHECK(state.gpus[0].resource_id() == "GPU-2");
+  CHECK(state.gpus[1].health() == common::v1::HEALTH_STATUS_FAILURE);
+  script->Set(DeviceList{.gpus = {MakeGpu("GPU-1"), MakeGpu("GPU-2")}});
+  f.monitor->Refresh();
+  state = f.monitor->Current();
+  REQUIRE(state.gpus.size() == 2);
+  CHECK(state.gpus[0].health() != common::v1::HEALTH_STATUS_FAILURE);
+  // Tools that fail take nothing away.
+  script->Set(absl::UnavailableError("the driver is being changed"));
+  f.monitor->Refresh();
+  CHECK(f.monitor->Current().gpus.size() == 2);
+}
+
 TEST_CASE("a probe that fails is tried again") {
   Fixture f;
   const auto script = f.Add({});

@@ -72,6 +72,30 @@ TEST_CASE(
   client.AwaitRemoved(task.task_id());
 }
 
+TEST_CASE("RefreshHost asks the tools again, and a card that has come back is healthy") {
+  Fixture f;
+  f.shim.Start();
+  ShimClient client(f.shim.Target());
+  const auto has = [](common::v1::HealthStatus health) {
+    return [health](const v1::HostFacts& now) {
+      const auto* gpu = Find(now, "GPU-1");
+      return gpu != nullptr && gpu->health() == health;
+    };
+  };
+  client.AwaitFacts(has(common::v1::HEALTH_STATUS_HEALTHY));
+  f.Put("lost", "1\n");
+  client.AwaitFacts(has(common::v1::HEALTH_STATUS_FAILURE));
+  std::filesystem::remove(f.root.Path("lost"));
+  grpc::ClientContext context;
+  v1::RefreshHostResponse response;
+  REQUIRE(client.stub().RefreshHost(&context, {}, &response).ok());
+  CHECK(has(common::v1::HEALTH_STATUS_HEALTHY)(response.facts()));
+  client.AwaitFacts(has(common::v1::HEALTH_STATUS_HEALTHY));
+  // It is watched as before.
+  f.Put("xid", "1 79\n");
+  client.AwaitFacts(has(common::v1::HEALTH_STATUS_FAILURE));
+}
+
 TEST_CASE("devices stay with their tasks over kill -9 of the shim, also while the probe hangs") {
   Fixture f;
   f.shim.Start();
