@@ -83,7 +83,7 @@ int Serve(const Options& options, process::SignalWaiter& signals) {
   return 0;
 }
 
-int Run(const std::vector<std::string>& arguments) {
+int RunServer(const std::vector<std::string>& arguments) {
   const ParsedOptions parsed = ParseOptions(arguments, GetEnvironment);
   if (!parsed.options) {
     (parsed.exit_status == 0 ? std::cout : std::cerr) << parsed.text;
@@ -108,5 +108,5 @@ int Run(const std::vector<std::string>& arguments) {
 
 int main(int argc, char** argv) {
   dstack::server::LimitHeaps();
-  return dstack::server::Run(std::vector<std::string>(argv + 1, argv + argc));
+  return dstack::server::RunServer(std::vector<std::string>(argv + 1, argv + argc));
 }
