@@ -86,7 +86,7 @@ void EverythingIsDescribed(const Buf& buf) {
   const std::string services = buf.Curl({"--list-services"}, "").stdout_text;
   const std::string methods = buf.Curl({"--list-methods"}, "").stdout_text;
   for (const char* name :
-       {"File", "Fleet", "Instance", "Log", "Project", "Run", "Server", "User"}) {
+       {"File", "Fleet", "Instance", "Log", "Metrics", "Project", "Run", "Server", "User"}) {
     CHECK_THAT(services, Contains(std::string("dstack.api.v1.") + name + "Service\n"));
     CHECK_THAT(methods, Contains(std::string("dstack.api.v1.") + name + "Service/"));
   }
