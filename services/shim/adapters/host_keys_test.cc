@@ -110,7 +110,7 @@ TEST_CASE("a key without a port yet opens nothing") {
   CHECK(f.Text().empty());
 }
 
-TEST_CASE("what a crash leaves goes at the next start, live tasks keep theirs") {
+TEST_CASE("W7 what a crash leaves goes at the next start, live tasks keep theirs") {
   Fixture f;
   f.WriteOwn("# mine\n");
   REQUIRE(f.keys->Set("t1", Wish({kFirst}, {1})).ok());

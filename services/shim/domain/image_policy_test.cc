@@ -23,7 +23,8 @@ std::vector<std::string> Names(const std::vector<PulledImage>& images) {
 
 using Strings = std::vector<std::string>;
 
-TEST_CASE("images go by age, by disk pressure and by their sum, the least recently used first") {
+TEST_CASE(
+    "W15 images go by age, by disk pressure and by their sum, the least recently used first") {
   const std::vector<PulledImage> images = {Image("new", 1h), Image("old", 400h), Image("mid", 30h)};
   const struct {
     const char* name;

@@ -200,7 +200,7 @@ TEST_CASE("each failing step ends the task, undone, with its reason") {
   }
 }
 
-TEST_CASE("terminate works at every step before the start") {
+TEST_CASE("W8 terminate works at every step before the start") {
   for (const Op op : {Op::kPrepareImage, Op::kCreate}) {
     INFO(static_cast<int>(op));
     Fixture f;
@@ -380,7 +380,7 @@ TEST_CASE("a full disk in the middle ends the task, and the end is written as so
   CHECK(f.journal.Get(kId)->status().state() == v1::TASK_STATE_TERMINATED);
 }
 
-TEST_CASE("accelerators are exclusive and come back") {
+TEST_CASE("W8 accelerators are exclusive and come back") {
   Fixture f;
   v1::TaskSpec first = MakeSpec();
   first.set_gpu_count(1);
@@ -520,7 +520,7 @@ TEST_CASE("containers without a task are removed at the start") {
   CHECK(log.Contains("without a task"));
 }
 
-TEST_CASE("progress of a pull is told, but not more often than allowed") {
+TEST_CASE("W11 progress of a pull is told, but not more often than allowed") {
   Fixture f;
   int told = 0;
   struct Listener final : StatusListener {

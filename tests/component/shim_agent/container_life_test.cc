@@ -179,7 +179,8 @@ TEST_CASE("privileges that the kernel does not give fail the task by the field's
 }
 
 // A job that is the superuser in its container and wants out.
-TEST_CASE("a hostile container reaches neither the shim, nor other tasks, nor the host's devices") {
+TEST_CASE(
+    "W12 a hostile container reaches neither the shim, nor other tasks, nor the host's devices") {
   const auto fixture = DockerFixture::Make({.has_ssh = true});
   if (!fixture) return;
   fixture->Start();
@@ -187,12 +188,15 @@ TEST_CASE("a hostile container reaches neither the shim, nor other tasks, nor th
   const v1::TaskSpec victim = MakeTask(kBusyboxImage);
   fixture->client->Submit(victim);
   fixture->client->AwaitState(victim.task_id(), v1::TASK_STATE_RUNNING);
-  v1::TaskSpec hostile = MakeTask(kBusyboxImage);
-  hostile.set_name("test-1-0");
-  hostile.set_network_mode(v1::NETWORK_MODE_HOST);
   const std::string script = fmt::format(
       "find / -xdev -name shim.sock -o -xdev -name docker.sock -o -xdev -path '*{0}*' 2>/dev/null; "
       "ls -d {1} /dstack/runner/../../tasks 2>/dev/null; "
+      // No socket but its own runner's, no key or token but those of its own runner and sshd.
+      "find / \\( -path /proc -o -path /sys -o -path /dstack/runner -o -path /dstack/sshd \\) "
+      "-prune -o "
+      "\\( -type s -o -name 'authorized_keys*' -o -name 'id_*' -o -name token \\) -print "
+      "2>/dev/null; "
+      "find /dstack/runner -type s | grep -v '^/dstack/runner/runner.sock$'; "
       // The devices of the host: by number, whatever the container's /dev lacks.
       "for n in '7 0' '8 0' '253 0' '254 0' '259 0'; do mknod /tmp/disk b $n 2>/dev/null && "
       "dd if=/tmp/disk of=/dev/null bs=512 count=1 2>/dev/null && echo read disk $n; "
@@ -205,7 +209,13 @@ TEST_CASE("a hostile container reaches neither the shim, nor other tasks, nor th
       "echo done",
       victim.task_id(),
       fixture->shim.home());
-  CHECK(RunScript(*fixture, hostile, script) == "done\n");
+  for (const auto mode : {v1::NETWORK_MODE_HOST, v1::NETWORK_MODE_BRIDGE}) {
+    INFO(v1::NetworkMode_Name(mode));
+    v1::TaskSpec hostile = MakeTask(kBusyboxImage);
+    hostile.set_name(fmt::format("test-1-{}", static_cast<int>(mode)));
+    hostile.set_network_mode(mode);
+    CHECK(RunScript(*fixture, hostile, script) == "done\n");
+  }
   // Nor does the environment or the description of the container show a secret.
   const auto description = fixture->engine->client().Call(
       {.path = "/containers/" + fixture->client->Status(victim.task_id()).container_id() + "/json"},

@@ -6,6 +6,7 @@
 #include <catch2/catch.hpp>
 
 #include "libs/base/status.h"
+#include "libs/base/version.h"
 #include "libs/rpc/status_mapping.h"
 #include "tests/component/runner_agent/session_client.h"
 #include "tests/component/shim_agent/shim_client.h"
@@ -122,6 +123,14 @@ TEST_CASE("a forced removal ends and removes at once") {
   f.client->AwaitRemoved(task.task_id());
   CHECK(f.ForceRemove(task.task_id()).ok());
   f.tasks.clear();
+}
+
+TEST_CASE("S1 the host is served by name, with the version that it was built as") {
+  Fixture f;
+  v1::GetHostResponse host;
+  REQUIRE(f.Call(&v1::ShimService::Stub::GetHost, v1::GetHostRequest(), &host).ok());
+  CHECK(host.shim_id() == f.shim.shim_id());
+  CHECK(host.facts().shim_version() == base::Version());
 }
 
 TEST_CASE("facts, ledger and pull log answer") {

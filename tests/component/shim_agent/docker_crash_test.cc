@@ -55,7 +55,7 @@ TEST_CASE("a shim that dies before the task runs goes on where it was") {
   }
 }
 
-TEST_CASE("a running task is taken up again, with its end and its ports") {
+TEST_CASE("W6 a running task is taken up again, with its end and its ports") {
   const auto fixture = DockerFixture::Make({.has_ssh = true});
   if (!fixture) return;
   fixture->Start();

@@ -45,8 +45,8 @@ TEST_CASE("an image behind a password: with it, without it, with a wrong one, by
 
   v1::TaskSpec right = MakeTask(image);
   // "ann:pa:ss word"
-  right.mutable_registry_auth()->set_docker_config(
-      "{\"auths\":{\"" + registry->host() + "\":{\"auth\":\"YW5uOnBhOnNzIHdvcmQ=\"}}}");
+  right.mutable_registry_auth()->set_docker_config("{\"auths\":{\"" + registry->host() +
+                                                   "\":{\"auth\":\"YW5uOnBhOnNzIHdvcmQ=\"}}}");
   fixture->client->Submit(right);
   fixture->client->AwaitState(right.task_id(), v1::TASK_STATE_RUNNING);
   const std::string log =
@@ -86,8 +86,7 @@ TEST_CASE("a registry's refusals and defects reach the task in words that say wh
     fixture->client->Submit(tasks.back());
   }
   for (std::size_t i = 0; i < tasks.size(); ++i) {
-    const auto ended =
-        fixture->client->AwaitState(tasks[i].task_id(), v1::TASK_STATE_TERMINATED);
+    const auto ended = fixture->client->AwaitState(tasks[i].task_id(), v1::TASK_STATE_TERMINATED);
     INFO(ended.ShortDebugString());
     CHECK(ended.termination_reason() == v1::TASK_TERMINATION_REASON_CREATING_CONTAINER_ERROR);
     CHECK(ended.termination_message().find(rows[i].words) != std::string::npos);
@@ -159,7 +158,8 @@ TEST_CASE("a registry that fails for a while is tried again") {
       docker::RemoveImage(fixture->engine->client(), registry.Image("flaky"), {}).ok());
 }
 
-TEST_CASE("images that the shim pulled go by the policy, those in use and those of others stay") {
+TEST_CASE(
+    "W15 images that the shim pulled go by the policy, those in use and those of others stay") {
   BadRegistry registry;
   auto engine = testing::MiniDocker::Start();
   if (!engine.ok()) return testing::Skip(std::string(engine.status().message()));

@@ -112,7 +112,7 @@ TEST_CASE("nothing stays behind") {
   CHECK(kill(pid, 0) != 0);
 }
 
-TEST_CASE("a recorded host key lets in, another one is refused with both fingerprints") {
+TEST_CASE("W13 a recorded host key lets in, another one is refused with both fingerprints") {
   Fixture f;
   MasterOptions options = f.Options();
   options.host.host_key = f.sshd.host_key();
@@ -157,7 +157,7 @@ TEST_CASE("a host that is away is unreachable, and back after its return") {
   CHECK(Master::Open(f.Options(), f.watcher).ok());
 }
 
-TEST_CASE("a silent host is given up in time, and a stop is obeyed at once") {
+TEST_CASE("W13 a silent host is given up in time, and a stop is obeyed at once") {
   Fixture f;
   f.sshd.Pause();
   MasterOptions options = f.Options();
