@@ -504,7 +504,8 @@ void AddVariable(v1::EnvVar variable,
     reader->Refuse(node, path, fmt::format("gives `{}` a second time", variable.name()));
     return;
   }
-  message->GetReflection()->AddMessage(message, &field)->CopyFrom(variable);
+  auto* added = message->GetReflection()->AddMessage(message, &field);
+  *static_cast<v1::EnvVar*>(added) = std::move(variable);
 }
 
 // The value of a variable in the mapping form; `{key: NAME}` asks for the client's environment.
@@ -561,7 +562,7 @@ void ReadEnv(const Node& node,
           *entry.value, entry_path, MessageOf(variable.status()), SuggestValue(entry));
     }
   }
-  for (size_t i = 0; i < node.items.size(); ++i) {
+  for (size_t i = 0; i < node.items.size() && !reader->IsFull(); ++i) {
     const Node& item = *node.items[i];
     const absl::StatusOr<std::string> text = ToText(item);
     absl::StatusOr<v1::EnvVar> variable =

@@ -118,7 +118,7 @@ bool IsBesideSecret(const std::vector<YamlKey>& keys) {
 
 // Lines on which a value or a part of it begins.
 void AddLines(const Node& node, std::set<int>* lines) {
-  lines->insert(node.mark.line);
+  lines->insert(lines->end(), node.mark.line);
   for (const NodePtr& item : node.items) AddLines(*item, lines);
   for (const Entry& entry : node.entries) {
     lines->insert(entry.mark.line);
@@ -324,7 +324,7 @@ void YamlReader::ReadList(const Node& node,
     if (RulesOf(field).non_empty()) Refuse(node, path, "must have at least one element");
     NoteEmptied(message, field);
   }
-  for (size_t i = 0; i < node.items.size(); ++i) {
+  for (size_t i = 0; i < node.items.size() && !IsFull(); ++i) {
     const Node& item = *node.items[i];
     const std::string item_path = ItemPath(path, i);
     const bool is_secret = IsScalar(item) && MayHoldSecret(field);
@@ -471,6 +471,8 @@ void YamlReader::WarnOfBase60(const Node& node, const std::string& path, bool is
                            node.int_value,
                            node.source));
 }
+
+bool YamlReader::IsFull() const { return problems_.size() >= kMaxProblems; }
 
 Problem YamlReader::ProblemAt(std::string path, std::string rule) const {
   const bool is_bound = path.ends_with(".min") || path.ends_with(".max");

@@ -70,6 +70,9 @@ class YamlReader {
   // said as well.
   bool IsMeant(const std::string& path) const { return meant_.count(path) > 0; }
 
+  // Whether nothing more would be told: the rest need not be read.
+  bool IsFull() const;
+
   const std::vector<Problem>& problems() const { return problems_; }
   const std::vector<Problem>& warnings() const { return warnings_; }
 
