@@ -4,8 +4,8 @@
 #include <array>
 #include <cmath>
 #include <optional>
-#include <set>
 #include <string_view>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -494,7 +494,7 @@ void ReadStringOrList(const Node& node,
 }
 
 void AddVariable(v1::EnvVar variable,
-                 std::set<std::string>* names,
+                 std::unordered_set<std::string>* names,
                  const Node& node,
                  const std::string& path,
                  Message* message,
@@ -551,7 +551,7 @@ void ReadEnv(const Node& node,
              Message* message,
              const FieldDescriptor& field,
              YamlReader* reader) {
-  std::set<std::string> names;
+  std::unordered_set<std::string> names;
   for (const Entry& entry : node.entries) {
     const std::string entry_path = ChildPath(path, ShownKey(entry.key));
     absl::StatusOr<v1::EnvVar> variable = MappedVariable(entry);

@@ -273,6 +273,7 @@ std::optional<Problem> CheckText(std::string_view text, const std::string& file)
 // Without the byte order mark, and with plain line ends.
 std::string Normalise(std::string_view text) {
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
+  if (text.find('\r') == std::string_view::npos) return std::string(text);
   std::string plain;
   plain.reserve(text.size());
   for (size_t i = 0; i < text.size(); ++i) {
