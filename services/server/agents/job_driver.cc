@@ -232,8 +232,13 @@ void JobDriver::DriveUnknownTask() {
 
 void JobDriver::Submit() {
   std::vector<std::string> keys;
-  const auto user_key = services_.identities.LoadUserKey(run_.user_id);
-  if (user_key.ok() && !user_key->public_key.empty()) keys.push_back(user_key->public_key);
+  // That of the user, unless the run names another one.
+  if (!run_.spec.ssh_public_key().empty()) {
+    keys.push_back(run_.spec.ssh_public_key());
+  } else if (const auto key = services_.identities.LoadUserKey(run_.user_id);
+             key.ok() && !key->public_key.empty()) {
+    keys.push_back(key->public_key);
+  }
   if (!host_.connection().project_public_key.empty())
     keys.push_back(host_.connection().project_public_key);
   shim::v1::SessionRequest request;
