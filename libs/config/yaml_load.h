@@ -16,7 +16,7 @@ namespace dstack::config {
 inline constexpr size_t kMaxDocumentBytes = 1 << 20;
 inline constexpr int kMaxDocumentDepth = 100;
 // Values of a document with all aliases expanded; ordinary documents have hundreds.
-inline constexpr uint64_t kMaxDocumentValues = 50'000;
+inline constexpr uint64_t kMaxDocumentValues = 30'000;
 
 struct LoadedYaml {
   NodePtr root;  // not null; an empty document is a null value
