@@ -72,7 +72,7 @@ class Node {
                        "--ssh-port",
                        "10022"},
         .mounts = {{dir_.path(), "/dstack/runner", false},
-                   {testing::Binary("dstack-runner"), "/usr/local/bin/dstack-runner", true},
+                   {testing::StaticBinary("dstack-runner"), "/usr/local/bin/dstack-runner", true},
                    {SshBundle(), "/opt/dstack/ssh", true}},
         .network_mode = network.name()};
     const auto made = docker::CreateContainer(client_, name_, config, {});
