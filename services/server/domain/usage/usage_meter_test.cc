@@ -18,8 +18,9 @@ shim::v1::TaskMetrics Task(std::uint64_t cpu_micros, double gpu_usage) {
 TEST_CASE("ten samples become one point: averages of rates, the last of the rest") {
   UsageMeter meter;
   for (int second = 0; second < 10; ++second) {
-    CHECK_FALSE(
-        meter.Add(SampleOfTask(Task(second * 2'000'000, second < 5 ? 0.0 : 1.0), At(second))));
+    const auto cpu_micros = static_cast<std::uint64_t>(second) * 2'000'000;
+    const double gpu_usage = second < 5 ? 0.0 : 1.0;
+    CHECK_FALSE(meter.Add(SampleOfTask(Task(cpu_micros, gpu_usage), At(second))));
   }
   const auto point = meter.Add(SampleOfTask(Task(20'000'000, 1), At(10)));
   REQUIRE(point.has_value());
