@@ -39,7 +39,9 @@ wait_until() {
 # process_is PID TEXT: true when the process lives and TEXT is part of its command line. Protects
 # against a pid that was reused after a reboot.
 process_is() {
-  [ -n "$1" ] && [ -r "/proc/$1/cmdline" ] && tr '\0' ' ' <"/proc/$1/cmdline" | grep -qF -- "$2"
+  # It may end between the two looks.
+  [ -n "$1" ] && [ -r "/proc/$1/cmdline" ] &&
+    { tr '\0' ' ' <"/proc/$1/cmdline" | grep -qF -- "$2"; } 2>/dev/null
 }
 
 # stop_process PID TEXT SECONDS: SIGTERM, then SIGKILL after SECONDS.
