@@ -247,6 +247,8 @@ TEST_CASE("the host key of a job's sshd is known from its submission to its end"
   const auto key_of = [](const api::v1::Run& run) {
     return run.jobs(0).submissions(0).ssh_host_key();
   };
+  // Runs wait for its host.
+  api.MustApplyFleet("pool", {"host-1"});
   const std::string key = key_of(api.MustApply(ApiFixture::Task("keyed")));
   CHECK_THAT(key, Catch::StartsWith("ssh-ed25519 "));
   CHECK(key.find('\n') == std::string::npos);
