@@ -5,6 +5,7 @@
 #include "libs/base/status.h"
 #include "libs/telemetry/log.h"
 #include "services/server/domain/offer/blocks.h"
+#include "services/server/domain/proto_time.h"
 
 namespace dstack::server {
 namespace {
@@ -16,11 +17,8 @@ constexpr base::BackoffPolicy kConnectBackoff{milliseconds(200), milliseconds(30
 constexpr base::BackoffPolicy kSessionBackoff{milliseconds(5), milliseconds(500), 2.0, 0.2};
 constexpr milliseconds kStoreRetry{1'000};
 constexpr milliseconds kClockTolerance{5'000};
-
-TimePoint TimeOf(const google::protobuf::Timestamp& time) {
-  return TimePoint(std::chrono::duration_cast<TimePoint::duration>(
-      std::chrono::seconds(time.seconds()) + std::chrono::nanoseconds(time.nanos())));
-}
+// A host keeps fewer samples than this while nobody listens.
+constexpr std::chrono::hours kOldestSample{1};
 
 std::string RuntimeName(shim::v1::ContainerRuntime runtime) {
   switch (runtime) {
@@ -280,14 +278,15 @@ void HostDriver::CarryDrain() {
 void HostDriver::OnHostMetrics(const shim::v1::HostMetricsBatch& batch) {
   if (batch.samples().empty()) return;
   const TimePoint now = services_.clock.Now();
-  const TimePoint newest = TimeOf(batch.samples(batch.samples_size() - 1).time());
+  const TimePoint newest = FromProto(batch.samples(batch.samples_size() - 1).time());
   // Kept while it is about right, so that samples keep their distances.
   if (std::chrono::abs(newest + clock_offset_ - now) > kClockTolerance)
     clock_offset_ = now - newest;
   const std::uint32_t cpus = instance_.resources ? instance_.resources->cpus() : 0;
   for (const shim::v1::HostMetrics& sample : batch.samples()) {
-    const auto time =
-        std::chrono::time_point_cast<TimePoint::duration>(TimeOf(sample.time()) + clock_offset_);
+    const TimePoint time = FromProto(sample.time()) + clock_offset_;
+    // Of no clock that goes: such a time would not do in the database.
+    if (time > now + kClockTolerance || time < now - kOldestSample) continue;
     if (auto point = usage_.Add(SampleOfHost(sample, cpus, time)))
       services_.usage.Add(instance_.id.str(), *std::move(point));
     for (const shim::v1::TaskMetrics& task : sample.tasks()) {

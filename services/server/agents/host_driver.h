@@ -154,7 +154,7 @@ class HostDriver final : private JobHost, private ShimSession::Events {
 
   UsageMeter usage_;
   // From the host's clock to ours.
-  std::chrono::nanoseconds clock_offset_{0};
+  TimePoint::duration clock_offset_{0};
 
   std::map<std::string, std::shared_ptr<JobDriver>> jobs_;
   // Tasks of the host without a job here.

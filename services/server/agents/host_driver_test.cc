@@ -1,5 +1,7 @@
 #include "services/server/agents/host_driver.h"
 
+#include <limits>
+
 #include <catch2/catch.hpp>
 
 #include "fmt/format.h"
@@ -296,6 +298,22 @@ TEST_CASE("what host and job use becomes points, whatever clock the host has") {
   f.AwaitReleased("job-a");
   testing::Await(5s, [&] { return points("job-a").size() > before; });
   CHECK(points("job-a").back().ssh_activity().open_connections() == 2);
+}
+
+TEST_CASE("samples of a time that cannot be become no points") {
+  Fixture f;
+  f.DriveUntilReady();
+  const auto now = std::chrono::floor<std::chrono::seconds>(f.clock.Now().time_since_epoch());
+  shim::v1::HostMetricsBatch batch = Load("job-a", now.count(), 30);
+  batch.mutable_samples(3)->mutable_time()->set_seconds(std::numeric_limits<std::int64_t>::max());
+  batch.mutable_samples(4)->mutable_time()->set_seconds(std::numeric_limits<std::int64_t>::min());
+  f.host.Measure(batch);
+  testing::Await(5s, [&] {
+    f.usage.Flush();
+    return f.usage_store.Read("host-1", {})->size() >= 2;
+  });
+  for (const auto& point : *f.usage_store.Read("host-1", {.limit = 100, .after = {}, .before = {}}))
+    CHECK(std::abs(point.time().seconds() - now.count()) <= 40);
 }
 
 TEST_CASE("a job runs to its end: logs whole, exit status, everything removed") {

@@ -10,10 +10,10 @@
 #include "dstack/api/v1/project.pb.h"
 #include "dstack/api/v1/run.pb.h"
 #include "dstack/api/v1/user.pb.h"
-#include "google/protobuf/timestamp.pb.h"
 
 #include "services/server/domain/fleet/fleet.h"
 #include "services/server/domain/instance/instance.h"
+#include "services/server/domain/proto_time.h"
 #include "services/server/ports/identity_store.h"
 #include "services/server/ports/run_store.h"
 #include "services/server/usecases/fleet_usecases.h"
@@ -22,9 +22,6 @@
 // What the API shows of the domain. Pure. No function lets a secret out: private keys are not part
 // of any of these messages.
 namespace dstack::server {
-
-google::protobuf::Timestamp ToProto(TimePoint time);
-TimePoint FromProto(const google::protobuf::Timestamp& time);
 
 // Public host key of a job's sshd; empty when it is not known.
 using HostKeyOf = std::function<std::string(const JobId&)>;
