@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/ascii.h"
 #include "fmt/format.h"
 #include "libs/base/macros.h"
 #include "libs/base/status.h"
@@ -14,9 +15,7 @@ namespace {
 constexpr std::size_t kMaxReasonBytes = 256;
 
 absl::Status CheckReason(const std::string& reason) {
-  const bool has_control = std::any_of(reason.begin(), reason.end(), [](char c) {
-    return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
-  });
+  const bool has_control = std::any_of(reason.begin(), reason.end(), absl::ascii_iscntrl);
   if (!reason.empty() && reason.size() <= kMaxReasonBytes && !has_control) return absl::OkStatus();
   return base::InvalidField(
       "reason",

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include <absl/strings/ascii.h>
 #include <fmt/format.h>
 #include <google/protobuf/util/message_differencer.h>
 
@@ -25,17 +26,14 @@ constexpr std::size_t kMaxKeyBytes = 16 << 10;
 constexpr std::size_t kMinTokenBytes = 32;
 constexpr std::size_t kMaxAuthBytes = std::size_t{64} << 10;
 
-bool IsControl(char c) {
-  const auto byte = static_cast<unsigned char>(c);
-  return byte < 0x20 || byte == 0x7f;
+bool HasControl(std::string_view text) {
+  return std::any_of(text.begin(), text.end(), absl::ascii_iscntrl);
 }
-
-bool HasControl(std::string_view text) { return std::any_of(text.begin(), text.end(), IsControl); }
 
 // Values of users go into messages: short, and without anything that moves a cursor.
 std::string Shown(std::string_view text) {
   std::string shown(text.substr(0, 80));
-  std::replace_if(shown.begin(), shown.end(), IsControl, '?');
+  std::replace_if(shown.begin(), shown.end(), absl::ascii_iscntrl, '?');
   return text.size() > 80 ? shown + "..." : shown;
 }
 
@@ -302,7 +300,9 @@ void CheckRegistryAuth(const v1::TaskSpec& spec, Violations& violations) {
 }
 
 void CheckSecrets(const v1::TaskSpec& spec, Violations& violations) {
-  const auto is_bad = [](char c) { return IsControl(c) || c == ' ' || (c & 0x80) != 0; };
+  const auto is_bad = [](char c) {
+    return absl::ascii_iscntrl(static_cast<unsigned char>(c)) || c == ' ' || (c & 0x80) != 0;
+  };
   const std::string& token = spec.runner_token();
   if (token.size() < kMinTokenBytes || std::any_of(token.begin(), token.end(), is_bad)) {
     violations.push_back(
