@@ -16,6 +16,7 @@
 #include "libs/base/file.h"
 #include "libs/base/status.h"
 #include "libs/process/subprocess.h"
+#include "libs/testing/sanitizer.h"
 #include "libs/testing/temp_dir.h"
 #include "services/runner/archive/tree_writer.h"
 
@@ -196,11 +197,8 @@ void UnpackFiles(int count) {
   const absl::Status status = Unpack(tar, temp.Path("dest"), std::nullopt);
   INFO(status);
   REQUIRE(status.ok());
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-  // Sanitizers keep what was freed.
   constexpr long kLimitKib = 8 * 1024;
-  CHECK(PeakKib() - before < kLimitKib);
-#endif
+  if (!testing::kHasAddressSanitizer) CHECK(PeakKib() - before < kLimitKib);
   long files = 0;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(temp.Path("dest"))) {
     files += entry.is_regular_file() ? 1 : 0;

@@ -1,6 +1,7 @@
 // The agents on a host that has nothing of the machine they were built on: no C library, no
 // loader, no network, only busybox. Such a host is a container here.
 #include <chrono>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -49,10 +50,11 @@ class ForeignHost {
   // Starts this as the host's first process. The programs lie in kAgents and kBundle; home() is at
   // the same path here and there.
   void Start(std::vector<std::string> command) {
+    const std::filesystem::path programs = testing::StaticBinary("dstack-shim");
     const docker::ContainerConfig config{
         .image = testing::kBusyboxImage,
         .entrypoint = std::move(command),
-        .mounts = {{testing::BuildDir() + "/bin", kAgents, true},
+        .mounts = {{programs.parent_path().string(), kAgents, true},
                    {testing::BuildDir() + "/share/dstack/ssh-bundle", kBundle, true},
                    {home(), home()}},
         .network_mode = "none"};
