@@ -128,8 +128,7 @@ absl::Status RemoveAll(const std::string& path) {
   for (int i = 0; i < kMaxRemovals; ++i) {
     std::filesystem::remove_all(path, error);
     // Somebody else removes or writes in there; a process that is just ending, for example.
-    if (error != std::errc::no_such_file_or_directory &&
-        error != std::errc::directory_not_empty) {
+    if (error != std::errc::no_such_file_or_directory && error != std::errc::directory_not_empty) {
       break;
     }
   }

@@ -87,7 +87,8 @@ Json FreeJson(const google::protobuf::Struct& fields, bool is_hiding) {
   const std::map<std::string, google::protobuf::Value> sorted(fields.fields().begin(),
                                                               fields.fields().end());
   Json result = Json::object();
-  for (const auto& [key, value] : sorted) AddKey(key, is_hiding && NamesSecret(key) ? kHidden : FreeJson(value, is_hiding), &result);
+  for (const auto& [key, value] : sorted)
+    AddKey(key, is_hiding && NamesSecret(key) ? kHidden : FreeJson(value, is_hiding), &result);
   return result;
 }
 

@@ -130,7 +130,8 @@ std::vector<std::string> KeysOfLine(std::string_view line) {
   for (size_t colon = line.find(':'); colon != std::string_view::npos;
        colon = line.find(':', colon + 1)) {
     size_t end = colon;
-    while (end > 0 && (line[end - 1] == ' ' || line[end - 1] == '"' || line[end - 1] == '\'')) --end;
+    while (end > 0 && (line[end - 1] == ' ' || line[end - 1] == '"' || line[end - 1] == '\''))
+      --end;
     size_t begin = end;
     while (begin > 0 && IsTokenPart(line[begin - 1])) --begin;
     if (begin < end) keys.emplace_back(line.substr(begin, end - begin));

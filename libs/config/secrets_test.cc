@@ -163,12 +163,21 @@ TEST_CASE("the canonical form with hidden secrets has none") {
 }
 
 TEST_CASE("keys are called like secrets, and texts look like them") {
-  for (const char* key : {"HF_TOKEN", "password", "pasword", "apiKey", "AWS_SECRET_ACCESS_KEY",
-                          "registry_auth", "env", "passPhrase", "ssh-key", "enviroment"}) {
+  for (const char* key : {"HF_TOKEN",
+                          "password",
+                          "pasword",
+                          "apiKey",
+                          "AWS_SECRET_ACCESS_KEY",
+                          "registry_auth",
+                          "env",
+                          "passPhrase",
+                          "ssh-key",
+                          "enviroment"}) {
     INFO(key);
     CHECK(NamesSecret(key));
   }
-  for (const char* key : {"commands", "image", "key", "auth", "name", "resources", "path", "port"}) {
+  for (const char* key :
+       {"commands", "image", "key", "auth", "name", "resources", "path", "port"}) {
     INFO(key);
     CHECK_FALSE(NamesSecret(key));
   }

@@ -198,8 +198,8 @@ std::string SuggestMount(std::string_view text) {
   const std::string_view target = text.substr(colon + 1);
   const bool is_path = source.find('/') != std::string_view::npos || source == "." || source == "~";
   if (is_path && !source.starts_with('/')) return kWholePath;
-  const bool is_relative = !target.empty() && target.find(':') == std::string_view::npos &&
-                           IsAsciiAlnum(target.front());
+  const bool is_relative =
+      !target.empty() && target.find(':') == std::string_view::npos && IsAsciiAlnum(target.front());
   return is_relative && !source.empty() ? fmt::format("write `{}:/{}`", source, target) : "";
 }
 

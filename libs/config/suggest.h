@@ -23,7 +23,8 @@ std::string SuggestVariable(std::string_view text);
 // The key that other tools call `word`, if it is one of `known`: `cmd` is `commands`.
 std::string SuggestKey(std::string_view word, const std::vector<std::string>& known);
 
-// What to write where the rules refuse the field at `path` or miss it. `value` is what stands there.
+// What to write where the rules refuse the field at `path` or miss it. `value` is what stands
+// there.
 std::string SuggestForRule(std::string_view path, std::string_view rule, std::string_view value);
 
 }  // namespace dstack::config

@@ -88,9 +88,9 @@ absl::StatusOr<Owner> TakeHome(const ShimHome& home) {
   return Owner{info.st_uid, info.st_gid};
 }
 
-// Held for life; the kernel gives it back when the process dies. When that was killed while it made a
-// child, the child has the lock too, until it has become another program: that is waited for, with a
-// poll, because waiting for a lock has no time limit.
+// Held for life; the kernel gives it back when the process dies. When that was killed while it made
+// a child, the child has the lock too, until it has become another program: that is waited for,
+// with a poll, because waiting for a lock has no time limit.
 absl::StatusOr<base::UniqueFd> LockHome(const ShimHome& home) {
   base::UniqueFd fd(::open(home.Lock().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!fd) return base::ErrnoError(errno, home.Lock());
@@ -105,7 +105,8 @@ absl::StatusOr<base::UniqueFd> LockHome(const ShimHome& home) {
   return fd;
 }
 
-// By the names that a server gives to what it installs; unknown for a shim that was started by hand.
+// By the names that a server gives to what it installs; unknown for a shim that was started by
+// hand.
 AgentSet RunningAgents(const Options& options) {
   std::error_code error;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
@@ -200,14 +201,13 @@ absl::Status App::Parts::Build() {
   missing_capabilities = MissingCapabilitiesHere();
   ASSIGN_OR_RETURN(
       runtime,
-      ConnectRuntime(
-          options,
-          home,
-          identity->shim_id(),
-          owner.uid,
-          owner.gid,
-          missing_capabilities,
-          [this](const std::vector<std::string>& ids) { return ledger.Describe(ids); }));
+      ConnectRuntime(options,
+                     home,
+                     identity->shim_id(),
+                     owner.uid,
+                     owner.gid,
+                     missing_capabilities,
+                     [this](const std::vector<std::string>& ids) { return ledger.Describe(ids); }));
   host = std::make_unique<HostWatch>(home, options.device_root, ledger);
   abilities = AbilitiesOf(runtime->facts(), options, missing_capabilities);
 
@@ -265,7 +265,8 @@ absl::Status App::Parts::MakeServices() {
                        .restart = restart,
                        .tasks = [this] { return table->ids(); }},
       *upgrade_executor);
-  host->Measure(*runtime, [this] { return board.List(); }, *steps, clock);
+  host->Measure(
+      *runtime, [this] { return board.List(); }, *steps, clock);
   tidy_executor = std::make_unique<exec::SerialExecutor>(*pulls, *timers);
   TidyLater();
   hub_executor = std::make_unique<exec::SerialExecutor>(*strands, *timers);
@@ -277,18 +278,18 @@ absl::Status App::Parts::MakeServices() {
                                      HostSource{.facts = [this] { return Facts(); },
                                                 .metrics = [this] { return host->Metrics(); }},
                                      *hub_executor);
-  service = std::make_unique<ShimService>(
-      ShimServiceContext{.hub = *hub,
-                         .table = *table,
-                         .board = board,
-                         .drain = *drain,
-                         .upgrader = *upgrader,
-                         .gpus = ledger,
-                         .runtime = *runtime,
-                         .home = home,
-                         .facts = [this] { return Facts(); },
-                         .refresh_host = [this] { host->Refresh(); },
-                         .clock = clock});
+  service =
+      std::make_unique<ShimService>(ShimServiceContext{.hub = *hub,
+                                                       .table = *table,
+                                                       .board = board,
+                                                       .drain = *drain,
+                                                       .upgrader = *upgrader,
+                                                       .gpus = ledger,
+                                                       .runtime = *runtime,
+                                                       .home = home,
+                                                       .facts = [this] { return Facts(); },
+                                                       .refresh_host = [this] { host->Refresh(); },
+                                                       .clock = clock});
   host->SetListener([this] { hub->RefreshFacts(); });
   board.SetObserver([this] {
     hub->OnTasksChanged();

@@ -212,7 +212,8 @@ void Supervisor::WatchSignals() {
 }
 
 // The kernel drops a SIGTERM to the first process of a container that has not got as far as
-// holding it back. Whoever stops a task writes this file first, so that the wish is seen either way.
+// holding it back. Whoever stops a task writes this file first, so that the wish is seen either
+// way.
 void Supervisor::TakeEarlyStop() {
   if (!base::Exists(dir_.StopGrace())) return;
   OnTerminate();

@@ -199,8 +199,7 @@ void SessionHub::Submit(const std::shared_ptr<Session>& session,
                         const v1::SubmitTaskCommand& command) {
   const std::string task_id = command.spec().task_id();
   // A task that is here already is no new one.
-  const absl::Status taken =
-      table_.Contains(task_id) ? absl::OkStatus() : drain_.CheckTakesTasks();
+  const absl::Status taken = table_.Contains(task_id) ? absl::OkStatus() : drain_.CheckTakesTasks();
   if (!taken.ok()) return session->SendFailure(task_id.substr(0, 64), taken);
   table_.Submit(command.spec(), [this, session, task_id](const absl::Status& status) {
     if (!status.ok()) return session->SendFailure(task_id.substr(0, 64), status);

@@ -34,8 +34,8 @@ struct ShimServiceContext {
 };
 
 // The RPCs of the shim: convert, act, convert back. Unary calls are synchronous and wait for their
-// task up to the caller's deadline; the session is a reactor. What only people and repair tools call
-// is in debug_calls.cc.
+// task up to the caller's deadline; the session is a reactor. What only people and repair tools
+// call is in debug_calls.cc.
 class ShimService final
     : public v1::ShimService::WithCallbackMethod_Session<v1::ShimService::Service> {
  public:

@@ -258,8 +258,7 @@ void TaskPipeline::CreateContainer(const ImageConfig& image) {
 
 absl::StatusOr<ContainerStatus> TaskPipeline::CreateStep(const ImageConfig& image,
                                                          LaunchSpec launch) {
-  ASSIGN_OR_RETURN(const auto mounts,
-                   context_.directory.PrepareMounts(spec_, context_.abilities));
+  ASSIGN_OR_RETURN(const auto mounts, context_.directory.PrepareMounts(spec_, context_.abilities));
   for (const v1::BindMount& mount : mounts) *launch.task.add_mounts() = mount;
   RETURN_IF_ERROR(context_.directory.WriteImageConfig(spec_.task_id(), image));
   launch.runner_dir = context_.directory.home().ShortRunnerDir(spec_.task_id());

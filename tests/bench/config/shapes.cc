@@ -47,15 +47,18 @@ constexpr const char* kTemplate = "type: template\nname: t\ntitle: t\nconfigurat
 }  // namespace
 
 std::vector<Shape> WorstShapes() {
-  const auto key = [](int i) { return fmt::format("  KEY_{:08}: value of this variable, which is a longer text\n", i); };
+  const auto key = [](int i) {
+    return fmt::format("  KEY_{:08}: value of this variable, which is a longer text\n", i);
+  };
   const auto pair = [](int i) { return fmt::format("  - KEY_{:08}=the value of this one\n", i); };
   return {
       {"list", Filled("type: task\ncommands:\n", "  - echo 12345678901234567890123456\n")},
-      {"flow_list", Filled("type: task\ncommands: [a", ", echo 12345678901234567890123456789") + "]\n"},
+      {"flow_list",
+       Filled("type: task\ncommands: [a", ", echo 12345678901234567890123456789") + "]\n"},
       {"keys", Filled("type: task\ncommands: [x]\nenv:\n", key)},
       {"pairs", Filled("type: task\ncommands: [x]\nenv:\n", pair)},
-      {"deep_flow", Filled(fmt::format("{}  a:\n", kTemplate),
-                           "    - " + Nested(90, "[", "x", ']') + "\n")},
+      {"deep_flow",
+       Filled(fmt::format("{}  a:\n", kTemplate), "    - " + Nested(90, "[", "x", ']') + "\n")},
       {"deep_blocks",
        Filled(kTemplate, [](int i) { return fmt::format("  k{}:\n", i) + NestedBlocks(60, 4); })},
       {"plain_scalar", Filled("type: task\ncommands:\n  - echo", " word") + "\n"},
@@ -63,16 +66,21 @@ std::vector<Shape> WorstShapes() {
       {"block_scalar", Filled("type: task\ncommands:\n  - |\n", "    echo one line of a script\n")},
       {"comments", Filled(kTask, "# a line that nobody reads\n")},
       {"blank_lines", Filled(kTask, "\n")},
-      {"aliases", Filled("type: task\ncommands:\n  - &anchor_of_a_long_name x\n",
-                         "  - *anchor_of_a_long_name\n")},
-      {"anchors", Filled("type: task\ncommands:\n",
-                         [](int i) { return fmt::format("  - &anchor_{:08} some more text here\n", i); })},
+      {"aliases",
+       Filled("type: task\ncommands:\n  - &anchor_of_a_long_name x\n",
+              "  - *anchor_of_a_long_name\n")},
+      {"anchors",
+       Filled("type: task\ncommands:\n",
+              [](int i) { return fmt::format("  - &anchor_{:08} some more text here\n", i); })},
       {"wide_values", Filled("type: task\ncommands:\n", "  - x\n")},
       {"unknown_keys", Filled(kTask, [](int i) { return fmt::format("comand_{:08}: v\n", i); })},
-      {"wrong_values", Filled("type: task\ncommands: [x]\nports:\n", "  - eighty-eighty:tcp:99:and:so:on\n")},
-      {"wrong_env", Filled("type: task\ncommands: [x]\nenv:\n", "  - A-B=01234567890123456789012345\n")},
+      {"wrong_values",
+       Filled("type: task\ncommands: [x]\nports:\n", "  - eighty-eighty:tcp:99:and:so:on\n")},
+      {"wrong_env",
+       Filled("type: task\ncommands: [x]\nenv:\n", "  - A-B=01234567890123456789012345\n")},
       {"duplicate_keys", Filled("type: task\ncommands: [x]\nenv:\n", "  KEY: value of this one\n")},
-      {"late_error", Filled("type: task\ncommands:\n", "  - echo 12345678901234567890123456\n") + " x: [\n"},
+      {"late_error",
+       Filled("type: task\ncommands:\n", "  - echo 12345678901234567890123456\n") + " x: [\n"},
   };
 }
 
