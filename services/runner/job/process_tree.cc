@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <csignal>
+#include <cstdint>
 #include <map>
 #include <memory>
 
@@ -147,6 +148,16 @@ std::size_t KillTree(pid_t self, const std::set<pid_t>& not_ours) {
     if (scan > 0) KillOrphans(not_ours);
   }
   return seen.size();
+}
+
+bool IgnoresSignal(std::string_view status, int signal) {
+  constexpr std::string_view kField = "\nSigIgn:\t";
+  const std::size_t at = status.find(kField);
+  if (at == std::string_view::npos) return false;
+  const char* const begin = status.data() + at + kField.size();
+  std::uint64_t ignored = 0;
+  std::from_chars(begin, status.data() + status.size(), ignored, 16);
+  return (ignored >> (signal - 1) & 1) != 0;
 }
 
 void SignalAll(const std::vector<pid_t>& pids, int signal) {

@@ -42,6 +42,10 @@ std::vector<pid_t> WholeGroups(const std::vector<ProcessEntry>& processes,
 // processes it saw; those may take a moment to be gone.
 std::size_t KillTree(pid_t self, const std::set<pid_t>& not_ours);
 
+// True when a process with this content of /proc/<pid>/status ignores the signal, so that it
+// neither dies of it nor has a handler (a trap of a shell) for it.
+bool IgnoresSignal(std::string_view status, int signal);
+
 // Sends the signal to each; processes that are gone are no error.
 void SignalAll(const std::vector<pid_t>& pids, int signal);
 

@@ -1,6 +1,7 @@
 #include "services/runner/job/process_tree.h"
 
 #include <algorithm>
+#include <csignal>
 
 #include <catch2/catch.hpp>
 #include <unistd.h>
@@ -58,6 +59,17 @@ TEST_CASE("a group is signalled as one only when all its members are the job's")
                                                {30, 1, 'Z', 31},
                                                {31, 10, 'S', 31}};
   CHECK(WholeGroups(processes, {20, 21, 22, 23, 24, 31}) == std::vector<pid_t>{20, 31});
+}
+
+TEST_CASE("what a process ignores") {
+  const std::string_view shell =
+      "Name:\tbash\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000384004\nSigCgt:"
+      "\t000000004b813efb\n";
+  CHECK(IgnoresSignal(shell, SIGTERM));
+  CHECK(IgnoresSignal(shell, SIGQUIT));
+  CHECK_FALSE(IgnoresSignal(shell, SIGHUP));
+  CHECK_FALSE(IgnoresSignal("", SIGTERM));
+  CHECK_FALSE(IgnoresSignal("Name:\tx\nSigIgn:\t", SIGTERM));
 }
 
 }  // namespace

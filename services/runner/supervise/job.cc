@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "libs/base/file.h"
 #include "libs/base/macros.h"
 #include "libs/base/status.h"
 #include "libs/failpoint/failpoint.h"
@@ -164,16 +165,23 @@ void Job::Stop(std::chrono::nanoseconds grace, v1::FinishReason reason) {
     c_.log.Line(fmt::format("stopping: SIGTERM now, SIGKILL in {:.1f} s",
                             std::chrono::duration<double>(grace).count()));
     const std::vector<pid_t> processes = Processes();
+    const bool is_deaf_shell = is_interactive_shell_ && IsDeaf();
     SignalAll(processes, SIGTERM);
     SignalAll(processes, SIGCONT);
     c_.board.Apply(JobEvent::kStop).IgnoreError();
-    if (is_interactive_shell_) {
+    if (is_deaf_shell) {
       told_to_end_ = {processes.begin(), processes.end()};
       told_to_end_.erase(pid_);
       HangUpShellWhenAlone();
     }
   }
   KillAt(base::DeadlineAfter(std::chrono::steady_clock::now(), grace));
+}
+
+// To SIGTERM. A shell with a trap for it is not: it ends in its own way, perhaps with last words.
+bool Job::IsDeaf() const {
+  const auto status = base::ReadFile(fmt::format("/proc/{}/status", pid_));
+  return status.ok() && IgnoresSignal(*status, SIGTERM);
 }
 
 // An interactive shell ignores SIGTERM: a loop in it would go on with the next command until the

@@ -74,6 +74,7 @@ class Job {
   void CleanUpSoon();
   void Drain();
   void Finish();
+  bool IsDeaf() const;
   void HangUpShellWhenAlone();
   void KillAt(std::chrono::steady_clock::time_point when);
   void KillRound();

@@ -72,6 +72,21 @@ TEST_CASE("a loop in an interactive shell ends with the command that ran in it")
   CHECK(f.store.text[LOG_SOURCE_JOB].find("bye\n") != std::string::npos);
 }
 
+TEST_CASE("an interactive shell with a trap ends by its trap, however long that takes") {
+  Fixture f;
+  v1::JobSpec job = MakeShellJob("");
+  job.clear_command();
+  for (const char* word : {"/bin/bash", "-i", "-c"}) job.add_command(word);
+  job.add_command(
+      "trap 'sleep 0.5; echo bye; exit 3' TERM; echo ready; while :; do sleep 0.01; done");
+  f.Run(job);
+  f.client->AwaitText(LOG_SOURCE_JOB, "ready");
+  f.client->StopJob(600);
+  const v1::JobStatus status = f.Finish();
+  CHECK(status.exit_status() == 3);
+  CHECK(f.store.text[LOG_SOURCE_JOB].ends_with("bye\n"));
+}
+
 TEST_CASE("a second stop can only make the end come sooner") {
   Fixture f;
   f.Run(MakeShellJob("trap '' TERM; echo ready; while :; do sleep 0.1; done"));
