@@ -222,12 +222,13 @@ void HostDriver::Fence(const shim::v1::TaskStatus& status) {
 void HostDriver::OnSyncDone() {
   if (state_ == State::kReady) return;
   state_ = State::kReady;
-  is_ready_ = true;
   broken_since_.reset();
   last_failure_.clear();
   connect_backoff_.Reset();
   StoreFacts();
   if (state_ != State::kReady) return;
+  // Whoever is told that the host is ready finds its facts.
+  is_ready_ = true;
   // Clears the mark on jobs as well, before they are read.
   const absl::Status cleared = services_.jobs.SetUnreachable(epoch(), false, services_.clock.Now());
   if (!cleared.ok())
