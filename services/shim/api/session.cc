@@ -62,6 +62,7 @@ void Session::ReportEnd() {
   }
   if (session) handler_.OnEnded(session);
   End(absl::OkStatus());
+  Cancel();
 }
 
 void Session::OnDone() {
@@ -189,9 +190,12 @@ void Session::OnWriteDone(bool ok) {
 void Session::End(const absl::Status& status) {
   base::MutexLock lock(mutex_);
   if (!end_) end_ = rpc::ToGrpc(status);
-  // A peer that does not read would keep the write, and with it the stream, for ever.
-  if (is_writing_ && !is_finished_) context_->TryCancel();
   MaybeFinish();
+}
+
+void Session::Cancel() {
+  base::MutexLock lock(mutex_);
+  if (!is_finished_) context_->TryCancel();
 }
 
 void Session::MaybeFinish() {

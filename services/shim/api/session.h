@@ -57,8 +57,11 @@ class Session final : public grpc::ServerBidiReactor<v1::SessionRequest, v1::Ses
 
   // Lets the next message come.
   void ReadNext();
-  // Ends the stream with this status; the first call counts.
+  // Ends the stream with this status as soon as the message that is on its way has left; the first
+  // call counts. A peer that does not read holds it up until Cancel().
   void End(const absl::Status& status);
+  // Ends the stream at once; the peer is told no reason unless it has ended already.
+  void Cancel();
 
  private:
   // Either a message, or the name of the newest value to be taken when its turn comes.

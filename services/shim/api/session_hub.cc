@@ -26,6 +26,8 @@ constexpr int kSamplesPerMessage = 5;
 constexpr std::size_t kMaxSamples = 600;
 constexpr std::size_t kMaxBatch = 60;
 constexpr std::chrono::seconds kFactsInterval{30};
+// For a replaced session's last message to leave.
+constexpr std::chrono::seconds kEndPatience{5};
 constexpr std::chrono::hours kMaxGrace{24};
 
 absl::Status LeaseLost() {
@@ -83,6 +85,7 @@ void SessionHub::Stop() {
     is_stopped_ = true;
     if (!current_) return;
     board_.Detach(current_.get());
+    // The server's shutdown cancels what does not end in time.
     current_->End(
         base::Error(absl::StatusCode::kUnavailable, "SHUTTING_DOWN", "the shim is stopping"));
     current_.reset();
@@ -190,6 +193,8 @@ void SessionHub::Replace(const std::shared_ptr<Session>& session) {
   if (current_) {
     board_.Detach(current_.get());
     current_->End(LeaseLost());
+    // A peer that does not read would keep it for ever.
+    executor_.PostAfter(kEndPatience, [replaced = current_] { replaced->Cancel(); });
   }
   current_ = session;
   has_session_ = true;

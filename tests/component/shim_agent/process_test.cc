@@ -240,6 +240,45 @@ TEST_CASE("a higher epoch takes the host over, a lower one is refused, also afte
   fixture.client->AwaitSynced();
 }
 
+TEST_CASE("a replaced session learns why, also when it has not read for a while") {
+  Fixture fixture;
+  fixture.shim.Start();
+  const auto stub = v1::ShimService::NewStub(
+      grpc::CreateChannel(fixture.shim.Target(), grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  const auto slow = stub->Session(&context);
+  v1::SessionRequest request;
+  request.mutable_hello()->set_server_id(ShimClient::Settings().server_id);
+  request.mutable_hello()->set_replica_id("slow");
+  request.mutable_hello()->set_epoch(1);
+  request.mutable_hello()->set_protocol_version(1);
+  REQUIRE(slow->Write(request));
+  // Refusals, more than a connection takes while nobody reads.
+  for (int i = 0; i < 1000; ++i) {
+    request.mutable_remove_task()->set_task_id(std::string(10000, 'x'));
+    REQUIRE(slow->Write(request));
+  }
+  v1::TaskSpec last = MakeTask("");
+  last.set_network_mode(v1::NETWORK_MODE_HOST);
+  *request.mutable_submit_task()->mutable_spec() = last;
+  REQUIRE(slow->Write(request));
+  testing::Await(20s, [&] {
+    grpc::ClientContext call;
+    v1::GetTaskRequest get;
+    get.set_task_id(last.task_id());
+    v1::GetTaskResponse task;
+    return stub->GetTask(&call, get, &task).ok();
+  });
+  fixture.client.emplace(fixture.shim.Target(), ShimClient::Settings{.epoch = 2});
+  fixture.tasks.push_back(last.task_id());
+  fixture.client->AwaitHello();
+  v1::SessionResponse response;
+  while (slow->Read(&response)) {
+  }
+  const grpc::Status status = slow->Finish();
+  CHECK(base::Reason(rpc::FromGrpc(status)) == "LEASE_LOST");
+}
+
 TEST_CASE("unknown commands and tasks are answered, the session goes on") {
   Fixture fixture;
   fixture.Start();
