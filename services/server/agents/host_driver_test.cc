@@ -312,8 +312,8 @@ TEST_CASE("samples of a time that cannot be become no points") {
     f.usage.Flush();
     return f.usage_store.Read("host-1", {})->size() >= 2;
   });
-  for (const auto& point : *f.usage_store.Read("host-1", {.limit = 100, .after = {}, .before = {}}))
-    CHECK(std::abs(point.time().seconds() - now.count()) <= 40);
+  const auto points = f.usage_store.Read("host-1", {.limit = 100, .after = {}, .before = {}});
+  for (const auto& point : *points) CHECK(std::abs(point.time().seconds() - now.count()) <= 40);
 }
 
 TEST_CASE("a job runs to its end: logs whole, exit status, everything removed") {
