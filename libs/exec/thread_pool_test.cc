@@ -37,6 +37,34 @@ TEST_CASE("tasks run at the same time on different threads") {
   CHECK(pool.queued() == 0);
 }
 
+TEST_CASE("threads are started when tasks want them, and no more than allowed") {
+  ThreadPool pool("test", 3);
+  CHECK(pool.threads() == 1);
+  for (int i = 0; i < 20; ++i) {
+    std::promise<void> done;
+    pool.Post([&] { done.set_value(); });
+    done.get_future().wait();
+  }
+  // One at a time: the first thread may not have been idle yet at one or another moment.
+  CHECK(pool.threads() <= 3);
+  std::promise<void> release;
+  const std::shared_future<void> released = release.get_future().share();
+  std::atomic<int> running = 0;
+  for (int i = 0; i < 5; ++i) {
+    pool.Post([&running, released] {
+      ++running;
+      released.wait();
+    });
+  }
+  testing::AwaitEqual(
+      5s, [&] { return running.load(); }, 3);
+  CHECK(pool.threads() == 3);
+  CHECK(pool.queued() == 2);
+  release.set_value();
+  pool.Shutdown();
+  CHECK(running == 5);
+}
+
 TEST_CASE("posts after the shutdown are dropped") {
   ThreadPool pool("test", 1);
   pool.Shutdown();
