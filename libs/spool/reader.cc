@@ -16,9 +16,6 @@
 namespace dstack::spool {
 namespace {
 
-constexpr std::size_t kReadBytes = 256 * 1024;
-static_assert(kReadBytes >= kHeaderBytes + kMaxRecordBytes);
-
 absl::Status DiskError(std::string_view what, const std::string& path, int error) {
   return base::ErrnoError(error, fmt::format("{} {}", what, path));
 }
@@ -26,7 +23,9 @@ absl::Status DiskError(std::string_view what, const std::string& path, int error
 }  // namespace
 
 Reader::Reader(std::string dir, std::uint64_t next_sequence)
-    : dir_(std::move(dir)), next_sequence_(next_sequence) {}
+    : dir_(std::move(dir)),
+      next_sequence_(next_sequence),
+      buffer_(std::make_unique_for_overwrite<char[]>(kBufferBytes)) {}
 
 absl::StatusOr<std::unique_ptr<Reader>> Reader::Open(std::string dir,
                                                      std::uint64_t after_sequence) {
@@ -62,7 +61,12 @@ absl::StatusOr<Reader::Step> Reader::Next(std::vector<Record>* out) {
     ASSIGN_OR_RETURN(const bool is_open, OpenSegment(next_sequence_));
     return is_open ? Step::kMoved : Step::kEnd;
   }
-  if (const auto record = Decode()) {
+  auto record = Decode();
+  if (!record) {
+    ASSIGN_OR_RETURN(const std::size_t got, Fill());
+    if (got > 0) record = Decode();
+  }
+  if (record) {
     used_ += record->DiskBytes();
     if (record->sequence < next_sequence_) return Step::kMoved;
     out->push_back({record->sequence,
@@ -72,22 +76,20 @@ absl::StatusOr<Reader::Step> Reader::Next(std::vector<Record>* out) {
     next_sequence_ = record->sequence + 1;
     return Step::kRecord;
   }
-  ASSIGN_OR_RETURN(const std::size_t got, Fill());
-  if (got > 0 && Decode().has_value()) return Step::kMoved;
   return NextSegment(out);
 }
 
 // A record that is not the next one is damage, whatever its checksum says: the writer leaves none
 // out.
 std::optional<RecordView> Reader::Decode() const {
-  auto record = DecodeRecord(std::string_view(buffer_).substr(used_));
+  auto record = DecodeRecord(Undecoded());
   if (record && record->sequence > next_sequence_) return std::nullopt;
   return record;
 }
 
 // Called when the open segment gives nothing more at the moment.
 absl::StatusOr<Reader::Step> Reader::NextSegment(std::vector<Record>* out) {
-  const bool is_clean_end = buffer_.empty();
+  const bool is_clean_end = Undecoded().empty();
   if (is_clean_end && first_sequence_ != next_sequence_) {
     ASSIGN_OR_RETURN(const bool is_open, OpenSegment(next_sequence_));
     if (is_open) return Step::kMoved;
@@ -115,30 +117,29 @@ absl::StatusOr<bool> Reader::OpenSegment(std::uint64_t first_sequence) {
   first_sequence_ = first_sequence;
   offset_ = 0;
   used_ = 0;
-  buffer_.clear();
+  filled_ = 0;
   return true;
 }
 
 // Reads on from the first byte that was not decoded. What is there of it is read again, because it
 // may have been half written the first time. Returns the bytes behind it.
 absl::StatusOr<std::size_t> Reader::Fill() {
-  offset_ -= buffer_.size() - used_;
+  offset_ -= filled_ - used_;
   used_ = 0;
-  buffer_.resize(kReadBytes);
+  filled_ = 0;
   ssize_t got = 0;
   do {
-    got = pread(file_.get(), buffer_.data(), kReadBytes, static_cast<off_t>(offset_));
+    got = pread(file_.get(), buffer_.get(), kBufferBytes, static_cast<off_t>(offset_));
   } while (got < 0 && errno == EINTR);
-  const int error = errno;
-  buffer_.resize(got < 0 ? 0 : static_cast<std::size_t>(got));
-  if (got < 0) return DiskError("cannot read", SegmentPath(dir_, first_sequence_), error);
-  offset_ += buffer_.size();
-  return buffer_.size();
+  if (got < 0) return DiskError("cannot read", SegmentPath(dir_, first_sequence_), errno);
+  filled_ = static_cast<std::size_t>(got);
+  offset_ += filled_;
+  return filled_;
 }
 
 void Reader::MarkLost(std::uint64_t until_sequence, std::vector<Record>* out) {
   // How the lost bytes were spread over the records is not known; the first marker gets them all.
-  std::uint64_t bytes = std::max<std::uint64_t>(1, buffer_.size());
+  std::uint64_t bytes = std::max<std::uint64_t>(1, filled_);
   for (; next_sequence_ < until_sequence; ++next_sequence_) {
     out->push_back({.sequence = next_sequence_, .dropped_bytes = bytes});
     bytes = 1;

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <absl/status/status.h>
@@ -35,6 +36,8 @@ class Reader {
 
  private:
   enum class Step { kRecord, kMoved, kEnd };
+  static constexpr std::size_t kBufferBytes = 256 * 1024;
+  static_assert(kBufferBytes >= kHeaderBytes + kMaxRecordBytes);
 
   Reader(std::string dir, std::uint64_t next_sequence);
   absl::StatusOr<Step> Next(std::vector<Record>* out);
@@ -42,22 +45,24 @@ class Reader {
   absl::StatusOr<bool> OpenSegment(std::uint64_t first_sequence);
   absl::StatusOr<std::size_t> Fill();
   std::optional<RecordView> Decode() const;
+  std::string_view Undecoded() const { return {buffer_.get() + used_, filled_ - used_}; }
   void MarkLost(std::uint64_t until_sequence, std::vector<Record>* out);
 
   const std::string dir_;
   std::uint64_t next_sequence_;
   base::UniqueFd file_;
   std::uint64_t first_sequence_ = 0;  // of the open segment
-  std::uint64_t offset_ = 0;          // in the file, of the end of buffer_
-  std::string buffer_;
-  std::size_t used_ = 0;  // bytes of buffer_ that were decoded
+  std::uint64_t offset_ = 0;          // in the file, of the end of what was read
+  const std::unique_ptr<char[]> buffer_;
+  std::size_t filled_ = 0;  // bytes of it that were read
+  std::size_t used_ = 0;    // of these, decoded
 };
 
 // First sequence that the spool still has; 1 when it has none.
 absl::StatusOr<std::uint64_t> OldestSequence(const std::string& dir);
 
-// Last sequence that was written, or the one below the first that will be; 0 for no spool. Reads one
-// segment.
+// Last sequence that was written, or the one below the first that will be; 0 for no spool. Reads
+// one segment.
 absl::StatusOr<std::uint64_t> LastSequence(const std::string& dir);
 
 // The newest records with up to `max_bytes` of data, at most two segments of them, ascending.

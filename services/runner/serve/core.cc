@@ -27,6 +27,9 @@ constexpr std::uint32_t kProtocolVersion = 1;
 // Small enough that a status change never waits long behind logs.
 constexpr std::size_t kBatchBytes = 256 * 1024;
 constexpr std::size_t kMaxQueuedBytes = 1 << 20;
+// Under load records travel together: a message, its acknowledgement and the wake-ups for both cost
+// more than the bytes of a line.
+constexpr std::chrono::milliseconds kBatchInterval{5};
 constexpr std::size_t kTailBytes = 1 << 20;
 constexpr char kContainerTaskDir[] = "/dstack/runner";
 constexpr std::chrono::seconds kSaveAckedDelay{1};
@@ -68,6 +71,7 @@ ServeCore::ServeCore(EventLoop& loop,
 
 ServeCore::~ServeCore() {
   loop_.Cancel(&save_acked_);
+  loop_.Cancel(&pump_);
 }
 
 absl::Status ServeCore::Load() {
@@ -280,7 +284,7 @@ void ServeCore::OnAckLogs(const v1::LogPosition& position) {
   if (stream == streams_.end() || position.sequence() > stream->second.last_sent()) return;
   stream->second.Ack(position.sequence());
   NoteAcked(position);
-  PumpLogs();
+  PumpWhatWaits();
 }
 
 void ServeCore::NoteAcked(const v1::LogPosition& position) {
@@ -350,17 +354,31 @@ void ServeCore::SendFilesNeeded() {
   Respond(std::move(response));
 }
 
+// The first record after a pause goes at once.
+void ServeCore::OnAppended() {
+  if (pump_ != EventLoop::kNoTimer) return;
+  const auto wait = last_batch_ + kBatchInterval - std::chrono::steady_clock::now();
+  if (wait <= std::chrono::nanoseconds(0)) return PumpLogs();
+  pump_ = loop_.After(wait, [this] { PumpLogs(); });
+}
+
+// There is room again. A pump that left nothing behind has nothing to do with that.
+void ServeCore::PumpWhatWaits() {
+  if (!is_drained_) PumpLogs();
+}
+
 void ServeCore::PumpLogs() {
+  loop_.Cancel(&pump_);
   if (session_ == nullptr || is_end_sent_) return;
   // Read before the spools: records that were written before the end was told are all there.
   const bool is_finished = status_.state() == v1::JOB_STATE_FINISHED;
-  bool is_drained = true;
+  is_drained_ = true;
   for (auto& [source, stream] : streams_) {
     const absl::StatusOr<bool> pumped = PumpStream(stream);
     if (!pumped.ok()) return DropSession(base::Annotate(pumped.status(), "reading the log spool"));
-    is_drained = is_drained && *pumped;
+    is_drained_ = is_drained_ && *pumped;
   }
-  if (is_finished && is_drained) SendEndOfLogs();
+  if (is_finished && is_drained_) SendEndOfLogs();
 }
 
 // True when everything that the spool holds was sent.
@@ -371,6 +389,7 @@ absl::StatusOr<bool> ServeCore::PumpStream(LogStream& stream) {
     v1::SessionResponse response;
     *response.mutable_log_batch() = *std::move(batch);
     Respond(std::move(response));
+    last_batch_ = std::chrono::steady_clock::now();
   }
   return false;
 }
@@ -394,7 +413,7 @@ bool ServeCore::SendUsage(v1::SessionResponse response) {
 }
 
 void ServeCore::OnWritable(const std::shared_ptr<Session>& session) {
-  if (session == session_) PumpLogs();
+  if (session == session_) PumpWhatWaits();
 }
 
 void ServeCore::OnClosed(const std::shared_ptr<Session>& session) {

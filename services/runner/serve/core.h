@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -42,7 +43,7 @@ class ServeCore {
 
   // The supervisor's side.
   void OnStatus(const v1::JobStatus& status);
-  void OnAppended() { PumpLogs(); }
+  void OnAppended();
 
   // The server's side. A session that sent no hello yet is not known to the core.
   void OnRequest(const std::shared_ptr<Session>& session, const v1::SessionRequest& request);
@@ -78,6 +79,7 @@ class ServeCore {
   void Refuse(const absl::Status& why);
   void SendFilesNeeded();
   void PumpLogs();
+  void PumpWhatWaits();
   absl::StatusOr<bool> PumpStream(LogStream& stream);
   void SendEndOfLogs();
   bool SendUsage(v1::SessionResponse response);
@@ -100,6 +102,10 @@ class ServeCore {
   std::uint64_t next_response_ = 1;
   std::map<common::v1::LogSource, LogStream> streams_;
   bool is_end_sent_ = false;
+  // Nothing was left behind by the last pump, neither for want of room nor of acknowledgements.
+  bool is_drained_ = true;
+  std::chrono::steady_clock::time_point last_batch_;
+  EventLoop::TimerId pump_ = EventLoop::kNoTimer;
   const base::RealClock clock_;
   UsageReporter usage_;
 

@@ -1,5 +1,6 @@
 #include "services/runner/serve/core.h"
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
@@ -97,6 +98,26 @@ TEST_CASE("hello, records, and the end after the last record") {
   CHECK(f.is_ended);
   CHECK(session->finished->ok());
   CHECK(base::Exists(f.dir.EndAcked()));
+}
+
+TEST_CASE("the first record goes at once, those that follow it closely go together") {
+  Fixture f;
+  const auto session = f.Connect();
+  constexpr int kRecords = 1000;
+  const auto start = std::chrono::steady_clock::now();
+  f.loop.After(std::chrono::milliseconds(0), [&] {
+    for (int i = 0; i < kRecords; ++i) {
+      f.writer->Append("line", 1).value();
+      f.core.OnAppended();
+      if (i == 0) CHECK(session->sent.size() == 2);
+    }
+    f.loop.After(std::chrono::milliseconds(6), [&] { f.loop.Stop(); });
+  });
+  f.loop.Run();
+  const auto intervals = (std::chrono::steady_clock::now() - start) / std::chrono::milliseconds(5);
+  // Of a slow machine as well: the hello, the first record, and no more than one batch an interval.
+  CHECK(session->sent.size() <= 2 + static_cast<std::size_t>(intervals));
+  CHECK(session->sent.back().log_batch().records().rbegin()->sequence() == kRecords);
 }
 
 TEST_CASE("a full queue stops the logs and holds the end back") {
