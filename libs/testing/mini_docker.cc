@@ -38,13 +38,14 @@ absl::StatusOr<std::unique_ptr<MiniDocker>> MiniDocker::Start() {
   return engine;
 }
 
-absl::StatusOr<std::unique_ptr<MiniDocker>> MiniDocker::StartPrivate() {
+absl::StatusOr<std::unique_ptr<MiniDocker>> MiniDocker::StartPrivate(std::string data_dir) {
   if (::geteuid() != 0) return base::Unavailable("a private dockerd needs root");
   if (!process::FindProgram("dockerd").ok()) {
     return base::Unavailable("there is no dockerd (package docker.io)");
   }
   std::unique_ptr<MiniDocker> engine(new MiniDocker);
   engine->dir_ = std::make_unique<TempDir>();
+  engine->data_dir_ = data_dir.empty() ? engine->dir_->Path("data") : std::move(data_dir);
   RETURN_IF_ERROR(engine->StartEngine());
   return engine;
 }
@@ -62,7 +63,7 @@ absl::Status MiniDocker::StartEngine() {
                                                dir + "/log",
                                                "dockerd",
                                                "--data-root",
-                                               dir + "/data",
+                                               data_dir_,
                                                "--exec-root",
                                                dir + "/exec",
                                                "--pidfile",

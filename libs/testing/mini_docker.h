@@ -22,8 +22,9 @@ class MiniDocker {
  public:
   // UNAVAILABLE says why there is none; the test is to be skipped then.
   static absl::StatusOr<std::unique_ptr<MiniDocker>> Start();
-  // A dockerd of its own in any case: for tests that restart or kill it.
-  static absl::StatusOr<std::unique_ptr<MiniDocker>> StartPrivate();
+  // A dockerd of its own in any case: for tests that restart or kill it. It keeps its images below
+  // `data_dir`; empty: in a directory that goes with this object.
+  static absl::StatusOr<std::unique_ptr<MiniDocker>> StartPrivate(std::string data_dir = "");
   ~MiniDocker();
 
   // As in DOCKER_HOST.
@@ -42,6 +43,7 @@ class MiniDocker {
   absl::Status Connect();
 
   std::unique_ptr<TempDir> dir_;
+  std::string data_dir_;
   std::optional<process::Subprocess> engine_;
   std::optional<docker::Client> client_;
 };

@@ -219,7 +219,9 @@ absl::Status App::Parts::Build() {
   journal = std::make_unique<FileTaskJournal>(home);
   host_resources = std::make_unique<LinuxHostResources>(
       VolumeStoreSettings{.mount_root = options.volumes_dir, .state_file = home.MountedVolumes()},
-      HostKeysSettings{.owner = identity->shim_id(), .state_file = home.KeyAccounts()});
+      HostKeysSettings{.owner = identity->shim_id(), .state_file = home.KeyAccounts()},
+      *steps,
+      *timers);
   delivery = std::make_unique<RunnerDelivery>(
       home,
       RunnerDeliverySettings{
@@ -358,6 +360,8 @@ void App::Parts::Stop() {
   // Its watches call back a last time, to executors of the table.
   runtime.reset();
   table.reset();
+  // Before the pools, to which it posts.
+  timers.reset();
   ::unlink(home.Socket().c_str());
 }
 

@@ -91,7 +91,10 @@ absl::StatusOr<std::unique_ptr<ContainerRuntime>> ConnectRuntime(
     const std::vector<std::string>& missing_capabilities,
     GpuFinder find_gpus) {
   const std::string choice = Choose(options.runtime, home);
-  RETURN_IF_ERROR(base::WriteFileAtomic(home.Runtime(), choice + "\n", 0600));
+  // Written once: a full disk must not keep a shim from its tasks.
+  if (base::ReadFile(home.Runtime()).value_or("") != choice + "\n") {
+    RETURN_IF_ERROR(base::WriteFileAtomic(home.Runtime(), choice + "\n", 0600));
+  }
   if (choice == kProcess) {
     return std::make_unique<ProcessRuntime>(
         home,
@@ -112,21 +115,21 @@ absl::StatusOr<std::unique_ptr<ContainerRuntime>> ConnectRuntime(
   return std::make_unique<DockerRuntime>(
       std::move(engine.client),
       std::move(engine.info),
-      DockerRuntimeSettings{.shim_id = shim_id,
-                            .runner_binary = options.runner_binary,
-                            .ssh_bundle_dir = options.ssh_bundle_dir,
-                            .base_image = options.base_image,
-                            .owner = owner,
-                            .group = group,
-                            .runner_log_level = options.log_level,
-                            .env = ProxyEnv(),
-                            .has_privileged = missing_capabilities.empty(),
-                            .pull_log_path =
-                                [home](const std::string& id) { return home.PullLog(id); },
-                            .images = std::move(images),
-                            .device_files = {.has_infiniband = base::Exists(kInfinibandDir),
-                                             .has_hugepages_1g = base::Exists(kHugepagesDir)},
-                            .find_gpus = std::move(find_gpus)});
+      DockerRuntimeSettings{
+          .shim_id = shim_id,
+          .runner_binary = options.runner_binary,
+          .ssh_bundle_dir = options.ssh_bundle_dir,
+          .base_image = options.base_image,
+          .owner = owner,
+          .group = group,
+          .runner_log_level = options.log_level,
+          .env = ProxyEnv(),
+          .has_privileged = missing_capabilities.empty(),
+          .pull_log_path = [home](const std::string& id) { return home.PullLog(id); },
+          .images = std::move(images),
+          .device_files = {.has_infiniband = base::Exists(kInfinibandDir),
+                           .has_hugepages_1g = base::Exists(kHugepagesDir)},
+          .find_gpus = std::move(find_gpus)});
 }
 
 }  // namespace dstack::shim

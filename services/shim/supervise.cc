@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include "libs/base/clock.h"
 #include "libs/base/file.h"
@@ -48,8 +49,12 @@ class Supervisor {
   absl::StatusOr<process::Subprocess> StartChild();
   // Waits for the child, a signal, or the end of a trial that is not stood.
   End Await(process::Subprocess* child, process::Exit* exit);
-  bool IsOnTrial() const;
-  void RollBackTo(const std::string& why) const;
+  // What counts: a roll back that is not on disk yet, else the file.
+  std::optional<Release> CurrentRelease();
+  bool IsOnTrial();
+  void RollBack(const std::string& why);
+  // OK when it is on disk.
+  absl::Status SaveRollBack();
   // Nothing: start it again.
   std::optional<int> AfterExit(const process::Exit& exit);
   static int Leave(process::Subprocess* child);
@@ -57,12 +62,14 @@ class Supervisor {
   const SuperviseSettings& settings_;
   process::SignalWaiter signals_;
   bool is_trial_ = false;
+  // Decided, but the disk took no file.
+  std::optional<Release> rolled_back_;
   base::MonotonicTime started_at_{};
   std::chrono::milliseconds delay_ = kFirstDelay;
 };
 
 absl::StatusOr<process::Subprocess> Supervisor::StartChild() {
-  const auto release = ReadRelease(settings_.home);
+  const auto release = CurrentRelease();
   is_trial_ = release && release->is_on_trial();
   started_at_ = std::chrono::steady_clock::now();
   std::vector<std::string> command = settings_.command;
@@ -75,8 +82,13 @@ absl::StatusOr<process::Subprocess> Supervisor::StartChild() {
                                      .stderr_mode = process::Output::kInherit});
 }
 
-bool Supervisor::IsOnTrial() const {
-  const auto release = ReadRelease(settings_.home);
+std::optional<Release> Supervisor::CurrentRelease() {
+  if (rolled_back_ && !SaveRollBack().ok()) return rolled_back_;
+  return ReadRelease(settings_.home);
+}
+
+bool Supervisor::IsOnTrial() {
+  const auto release = CurrentRelease();
   return release && release->is_on_trial();
 }
 
@@ -95,12 +107,24 @@ Supervisor::End Supervisor::Await(process::Subprocess* child, process::Exit* exi
   }
 }
 
-void Supervisor::RollBackTo(const std::string& why) const {
-  const auto release = ReadRelease(settings_.home);
+void Supervisor::RollBack(const std::string& why) {
+  const auto release = CurrentRelease();
   if (!release || !release->is_on_trial()) return;
-  const absl::Status saved = SaveRelease(settings_.home, RollBack(*release, "the new shim " + why));
+  rolled_back_ = RolledBack(*release, "the new shim " + why);
+  absl::Status saved = SaveRollBack();
+  if (!saved.ok() && release->current.shim != release->previous.shim) {
+    // Nobody needs the program that has failed, and on a full disk it is in the way.
+    ::unlink(ComponentPath(settings_.home, v1::COMPONENT_SHIM, release->current.shim).c_str());
+    saved = SaveRollBack();
+  }
   telemetry::Error("the new shim did not stand its trial; going back to the previous one",
                    {{"why", why}, {"status", saved}});
+}
+
+absl::Status Supervisor::SaveRollBack() {
+  absl::Status saved = SaveRelease(settings_.home, *rolled_back_);
+  if (saved.ok()) rolled_back_.reset();
+  return saved;
 }
 
 int Supervisor::Leave(process::Subprocess* child) {
@@ -117,7 +141,7 @@ std::optional<int> Supervisor::AfterExit(const process::Exit& exit) {
   }
   // While another shim still holds the home, the one on trial has not had its chance.
   if (is_trial_ && exit.code != kExitHomeTaken && IsOnTrial()) {
-    RollBackTo(exit.ToString());
+    RollBack(exit.ToString());
     delay_ = kFirstDelay;
     return std::nullopt;
   }
@@ -133,7 +157,7 @@ int Supervisor::Run() {
   while (true) {
     auto child = StartChild();
     if (!child.ok() && is_trial_) {
-      RollBackTo(fmt::format("cannot be started: {}", base::Message(child.status())));
+      RollBack(fmt::format("cannot be started: {}", base::Message(child.status())));
       continue;
     }
     if (!child.ok()) {
@@ -147,7 +171,7 @@ int Supervisor::Run() {
       case End::kTrialOver:
         static_cast<void>(child->Kill(SIGKILL).ok());
         static_cast<void>(child->WaitUntil(base::DeadlineIn(kLeaveTime)).ok());
-        RollBackTo(fmt::format("did not serve within {} s", settings_.trial_limit.count()));
+        RollBack(fmt::format("did not serve within {} s", settings_.trial_limit.count()));
         break;
       case End::kExit:
         if (const auto status = AfterExit(exit)) return *status;

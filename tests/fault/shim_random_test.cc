@@ -279,14 +279,16 @@ class Storm {
   // I4: what runs is what the shim says; a container without a task goes at once.
   void CheckContainers() {
     std::set<std::string> expected;
-    for (const auto& [id, wish] : wishes_) {
-      const v1::TaskStatus status = client_->Status(id);
-      if (status.state() == v1::TASK_STATE_RUNNING) expected.insert(status.container_id());
-    }
     std::set<std::string> running;
     testing::Await(
         kPatience,
         [&] {
+          // Each time: that an engine's restart has ended a task is noticed a little later.
+          expected.clear();
+          for (const auto& [id, wish] : wishes_) {
+            const v1::TaskStatus status = client_->Status(id);
+            if (status.state() == v1::TASK_STATE_RUNNING) expected.insert(status.container_id());
+          }
           running.clear();
           for (const std::string& id : Containers()) {
             const auto info = docker::InspectContainer(engine_->client(), id, {});

@@ -78,6 +78,15 @@ absl::Status CheckZeroRange(int fd,
   return absl::OkStatus();
 }
 
+// What was written to a disk that was empty before, as far as its maker's firmware or kernel driver
+// takes it back: a disk that is empty again can be formatted later, another one is left alone.
+void Discard(const std::string& device) {
+  const base::UniqueFd fd(::open(device.c_str(), O_WRONLY | O_CLOEXEC));
+  std::array<std::uint64_t, 2> range{0, DeviceSize(device).value_or(0)};
+  if (fd && range[1] > 0 && ::ioctl(fd.get(), BLKDISCARD, range.data()) == 0) return;
+  telemetry::Warn("what a failed formatting left stays on the disk", {{"device", device}});
+}
+
 // The value after "name:" in the output of dumpe2fs.
 std::uint64_t HeaderField(const std::string& text, std::string_view name) {
   for (const absl::string_view line : absl::StrSplit(text, '\n')) {
@@ -249,7 +258,9 @@ absl::Status BlockDevices::Format(const std::string& device, const std::stop_tok
   telemetry::Warn("an empty disk gets a file system", {{"device", device}});
   // Never cut off by a stop: half a file system would look like data the next time.
   static_cast<void>(stop);
-  return Run({"mkfs.ext4", "-q", "-F", "--", device}, kFormatTimeout, {}).status();
+  absl::Status status = Run({"mkfs.ext4", "-q", "-F", "--", device}, kFormatTimeout, {}).status();
+  if (!status.ok()) Discard(device);
+  return base::Annotate(status, "a file system could not be made");
 }
 
 absl::Status BlockDevices::GrowUnmounted(const std::string& device,

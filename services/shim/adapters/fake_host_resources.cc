@@ -31,6 +31,10 @@ absl::StatusOr<std::vector<v1::BindMount>> FakeHostResources::Prepare(const v1::
 absl::Status FakeHostResources::OpenPorts(const v1::TaskSpec& spec,
                                           const std::vector<std::uint16_t>& ports) {
   base::MutexLock lock(mutex_);
+  if (open_failures_ > 0) {
+    --open_failures_;
+    return open_failure_;
+  }
   ports_[spec.task_id()] = ports;
   return absl::OkStatus();
 }
@@ -50,6 +54,12 @@ void FakeHostResources::FailNextPrepare(absl::Status status) {
 void FakeHostResources::FailNextRelease(absl::Status status) {
   base::MutexLock lock(mutex_);
   release_failure_ = std::move(status);
+}
+
+void FakeHostResources::FailOpens(int count, absl::Status status) {
+  base::MutexLock lock(mutex_);
+  open_failures_ = count;
+  open_failure_ = std::move(status);
 }
 
 std::set<std::string> FakeHostResources::holders() const {

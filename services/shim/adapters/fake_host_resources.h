@@ -23,6 +23,8 @@ class FakeHostResources final : public HostResources {
   // --- for tests
   void FailNextPrepare(absl::Status status);
   void FailNextRelease(absl::Status status);
+  // The next `count` calls of OpenPorts().
+  void FailOpens(int count, absl::Status status);
   // Tasks that hold a volume, or have ports open.
   std::set<std::string> holders() const;
   std::vector<std::uint16_t> ports(const std::string& task_id) const;
@@ -33,6 +35,8 @@ class FakeHostResources final : public HostResources {
   std::map<std::string, std::vector<std::uint16_t>> ports_ GUARDED_BY(mutex_);
   absl::Status prepare_failure_ GUARDED_BY(mutex_);
   absl::Status release_failure_ GUARDED_BY(mutex_);
+  int open_failures_ GUARDED_BY(mutex_) = 0;
+  absl::Status open_failure_ GUARDED_BY(mutex_);
 };
 
 }  // namespace dstack::shim

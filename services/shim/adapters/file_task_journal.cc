@@ -92,13 +92,17 @@ void RemoveMoved(const std::string& path, const std::string& task_id) {
 absl::Status FileTaskJournal::Save(const record::TaskRecord& record) {
   RETURN_IF_ERROR(FAILPOINT_STATUS("shim.journal.save"));
   const std::string& task_id = record.spec().task_id();
-  RETURN_IF_ERROR(base::MakeDirs(home_.TaskDir(task_id), kDirMode));
+  const std::string directory = home_.TaskDir(task_id);
+  RETURN_IF_ERROR(base::MakeDirs(directory, kDirMode));
   const std::string path = RecordPath(home_, task_id);
   const std::string previous = PreviousPath(home_, task_id);
   // A second name for the old record. When the file system refuses it there is simply none.
   ::unlink(previous.c_str());
   static_cast<void>(::link(path.c_str(), previous.c_str()) == 0);
-  return base::WriteFileAtomic(path, Encode(record), kFileMode);
+  absl::Status status = base::WriteFileAtomic(path, Encode(record), kFileMode);
+  // A task that is refused leaves nothing; any other one has files there.
+  if (!status.ok()) ::rmdir(directory.c_str());
+  return status;
 }
 
 absl::StatusOr<std::vector<record::TaskRecord>> FileTaskJournal::LoadAll() {

@@ -37,7 +37,8 @@ absl::Status HostKeys::Check(const std::string& account) const {
 absl::Status HostKeys::Set(const std::string& task_id, KeyWish wish) {
   base::MutexLock lock(mutex_);
   const std::string account = wish.account;
-  Remember(account);
+  // Before the keys: what a crash leaves is found by this.
+  RETURN_IF_ERROR(Remember(account));
   wishes_[task_id] = std::move(wish);
   return Write(account);
 }
@@ -48,7 +49,24 @@ absl::Status HostKeys::Remove(const std::string& task_id) {
   return node.empty() ? absl::OkStatus() : Write(node.mapped().account);
 }
 
+absl::Status HostKeys::Retry() {
+  base::MutexLock lock(mutex_);
+  absl::Status first;
+  for (const std::string& account : std::set<std::string>(behind_)) first.Update(Write(account));
+  return first;
+}
+
 absl::Status HostKeys::Write(const std::string& account) {
+  absl::Status status = WriteNow(account);
+  if (status.ok()) {
+    behind_.erase(account);
+  } else {
+    behind_.insert(account);
+  }
+  return status;
+}
+
+absl::Status HostKeys::WriteNow(const std::string& account) const {
   std::vector<JumpKey> keys;
   for (const auto& [task_id, wish] : wishes_) {
     // Before its port is known, a key opens nothing.
@@ -60,11 +78,12 @@ absl::Status HostKeys::Write(const std::string& account) {
   return WriteJumpKeys(found, keys, settings_.owner);
 }
 
-void HostKeys::Remember(const std::string& account) {
-  if (!accounts_.insert(account).second) return;
-  const absl::Status saved =
+absl::Status HostKeys::Remember(const std::string& account) {
+  if (!accounts_.insert(account).second) return absl::OkStatus();
+  absl::Status saved =
       base::WriteFileAtomic(settings_.state_file, nlohmann::json(accounts_).dump(), 0600);
-  if (!saved.ok()) telemetry::Warn("the accounts are not on disk", {{"status", saved}});
+  if (!saved.ok()) accounts_.erase(account);
+  return saved;
 }
 
 }  // namespace dstack::shim

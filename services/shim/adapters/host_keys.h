@@ -38,19 +38,26 @@ class HostKeys {
 
   // The account exists.
   absl::Status Check(const std::string& account) const;
-  // Replaces the task's wish.
+  // Replaces the task's wish. After an error, for example of a full disk, the file is as it was.
   absl::Status Set(const std::string& task_id, KeyWish wish);
+  // After an error the keys are still there; Retry() removes them.
   absl::Status Remove(const std::string& task_id);
+  // Writes the files that could not be written before.
+  absl::Status Retry();
 
  private:
+  // Notes whether the file is behind.
   absl::Status Write(const std::string& account) REQUIRES(mutex_);
-  void Remember(const std::string& account) REQUIRES(mutex_);
+  absl::Status WriteNow(const std::string& account) const REQUIRES(mutex_);
+  absl::Status Remember(const std::string& account) REQUIRES(mutex_);
 
   const HostKeysSettings settings_;
   // Held over the writing of files, which orders them; nobody waits for it but other starts.
   base::Mutex mutex_;
   std::map<std::string, KeyWish> wishes_ GUARDED_BY(mutex_);  // by task id
   std::set<std::string> accounts_ GUARDED_BY(mutex_);
+  // Accounts whose files are not as the wishes want them.
+  std::set<std::string> behind_ GUARDED_BY(mutex_);
 };
 
 }  // namespace dstack::shim

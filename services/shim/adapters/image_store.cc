@@ -109,9 +109,9 @@ absl::Status ImageStore::Pull(const std::string& reference,
     // What is not in use is worth less than this image.
     ImagePolicy policy = settings_.policy;
     policy.min_free_percent = 100;
-    if (CleanUpWith(policy) == 0) return status;
-    status = pulls_.Pull(reference, credentials, observer, stop);
+    if (CleanUpWith(policy) > 0) status = pulls_.Pull(reference, credentials, observer, stop);
   }
+  if (base::Reason(status) == docker::kPullDiskFull) return WithDisk(status);
   if (!status.ok()) return status;
   const auto image = docker::InspectImage(client_, reference, stop);
   if (image.ok()) Record(reference, *image, was_present);
@@ -149,6 +149,16 @@ void ImageStore::Touch(const std::string& reference, const docker::ImageConfig& 
   it->second.last_used = now;
   it->second.id = image.id;
   if (!is_recent) Save();
+}
+
+absl::Status ImageStore::WithDisk(const absl::Status& status) const {
+  const DiskSpace disk = Disk();
+  if (disk.total_bytes == 0) return status;
+  return base::Annotate(status,
+                        "{} has {} of {} MiB free",
+                        settings_.data_dir,
+                        disk.free_bytes >> 20U,
+                        disk.total_bytes >> 20U);
 }
 
 DiskSpace ImageStore::Disk() const {

@@ -59,6 +59,8 @@ class ImageStore {
   int CleanUpWith(const ImagePolicy& policy);
   bool RemoveOne(const PulledImage& image);
   DiskSpace Disk() const;
+  // Says which disk it is, for people who have to make room.
+  absl::Status WithDisk(const absl::Status& status) const;
 
   const docker::Client& client_;
   const ImageStoreSettings settings_;

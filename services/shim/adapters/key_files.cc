@@ -101,7 +101,8 @@ absl::Status ReplaceFile(int directory,
   const uid_t uid = before.exists ? before.info.st_uid : account.uid;
   const gid_t gid = before.exists ? before.info.st_gid : account.gid;
   const mode_t mode = before.exists ? before.info.st_mode & 07777U : 0600;
-  absl::Status status = base::WriteAll(fd.get(), text);
+  absl::Status status =
+      base::Annotate(base::WriteAll(fd.get(), text), "{}", AuthorizedKeysPath(account));
   // The owner first: it would clear bits of the mode.
   if (status.ok() && ::geteuid() == 0 && ::fchown(fd.get(), uid, gid) != 0) {
     status = base::ErrnoError(errno, "chown of the keys");

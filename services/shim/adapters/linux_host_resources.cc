@@ -1,5 +1,7 @@
 #include "services/shim/adapters/linux_host_resources.h"
 
+#include <algorithm>
+#include <chrono>
 #include <map>
 #include <utility>
 
@@ -10,6 +12,10 @@
 namespace dstack::shim {
 namespace {
 
+constexpr std::chrono::seconds kFirstRetry{1};
+constexpr std::chrono::seconds kLastRetry{60};
+constexpr int kMaxDoublings = 6;
+
 KeyWish WishOf(const v1::TaskSpec& spec, const std::vector<std::uint16_t>& ports) {
   return {.account = spec.host_ssh_user(),
           .keys = {spec.host_ssh_keys().begin(), spec.host_ssh_keys().end()},
@@ -18,8 +24,11 @@ KeyWish WishOf(const v1::TaskSpec& spec, const std::vector<std::uint16_t>& ports
 
 }  // namespace
 
-LinuxHostResources::LinuxHostResources(VolumeStoreSettings volumes, HostKeysSettings keys)
-    : volumes_(std::move(volumes)), keys_(std::move(keys)) {}
+LinuxHostResources::LinuxHostResources(VolumeStoreSettings volumes,
+                                       HostKeysSettings keys,
+                                       exec::Executor& executor,
+                                       exec::TimerQueue& timers)
+    : volumes_(std::move(volumes)), keys_(std::move(keys)), executor_(executor), timers_(timers) {}
 
 void LinuxHostResources::Restore(const std::vector<record::TaskRecord>& live) {
   std::vector<std::pair<std::string, std::string>> held;
@@ -38,6 +47,32 @@ void LinuxHostResources::Restore(const std::vector<record::TaskRecord>& live) {
   }
   volumes_.Restore(held);
   keys_.Restore(std::move(wishes));
+  // Costs nothing where nothing was left.
+  RetryLater();
+}
+
+void LinuxHostResources::RetryLater() {
+  base::MutexLock lock(mutex_);
+  if (is_retry_due_) return;
+  is_retry_due_ = true;
+  const auto delay = std::min(kLastRetry, kFirstRetry * (1 << std::min(retries_, kMaxDoublings)));
+  timers_.PostAfter(executor_, delay, [this] { Retry(); });
+}
+
+void LinuxHostResources::Retry() {
+  {
+    base::MutexLock lock(mutex_);
+    is_retry_due_ = false;
+  }
+  absl::Status status = keys_.Retry();
+  status.Update(volumes_.Retry());
+  {
+    base::MutexLock lock(mutex_);
+    retries_ = status.ok() ? 0 : retries_ + 1;
+  }
+  if (status.ok()) return;
+  telemetry::Warn("something of ended tasks stays on the host; trying again", {{"status", status}});
+  RetryLater();
 }
 
 absl::StatusOr<std::vector<v1::BindMount>> LinuxHostResources::Prepare(
@@ -72,6 +107,7 @@ absl::Status LinuxHostResources::OpenPorts(const v1::TaskSpec& spec,
 absl::Status LinuxHostResources::Release(const v1::TaskSpec& spec) {
   const absl::Status keys = keys_.Remove(spec.task_id());
   const absl::Status volumes = volumes_.Release(spec.task_id());
+  if (!keys.ok() || !volumes.ok()) RetryLater();
   return keys.ok() ? volumes : keys;
 }
 

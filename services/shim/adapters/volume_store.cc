@@ -32,10 +32,6 @@ constexpr mode_t kFreshMode = 0777;
 
 std::string Mountinfo() { return base::ReadFile("/proc/self/mountinfo").value_or(""); }
 
-bool IsMountPoint(const std::string& directory) {
-  return !MountedDevice(Mountinfo(), directory).empty();
-}
-
 std::string DeviceNumber(const std::string& device) {
   struct stat info {};
   if (::stat(device.c_str(), &info) != 0) return "";
@@ -84,55 +80,79 @@ std::string VolumeStore::DirectoryOf(const std::string& name) const {
   return fmt::format("{}/{}", settings_.mount_root, name);
 }
 
-void VolumeStore::SaveNames() {
-  if (settings_.state_file.empty()) return;
-  const nlohmann::json list(mounted_);
-  const absl::Status saved = base::WriteFileAtomic(settings_.state_file, list.dump(), 0600);
-  if (!saved.ok()) telemetry::Warn("the list of mounted disks is not on disk", {{"status", saved}});
+absl::Status VolumeStore::SaveNames() const {
+  if (settings_.state_file.empty()) return absl::OkStatus();
+  return base::WriteFileAtomic(settings_.state_file, nlohmann::json(mounted_).dump(), 0600);
+}
+
+void VolumeStore::ForgetName(const std::string& name) {
+  if (mounted_.erase(name) == 0) return;
+  if (const absl::Status saved = SaveNames(); !saved.ok()) {
+    telemetry::Warn("the list of mounted disks is not on disk", {{"status", saved}});
+  }
 }
 
 void VolumeStore::Restore(const std::vector<std::pair<std::string, std::string>>& held) {
-  std::set<std::string> unused;
   {
     base::MutexLock lock(mutex_);
     for (const auto& [task_id, name] : held) users_[name].insert(task_id);
     mounted_ = LoadNames(settings_.state_file);
+  }
+  if (const absl::Status status = Retry(); !status.ok()) {
+    telemetry::Error("a disk stays mounted", {{"status", status}});
+  }
+}
+
+absl::Status VolumeStore::Retry() {
+  std::vector<std::string> unused;
+  {
+    base::MutexLock lock(mutex_);
     for (const std::string& name : mounted_) {
-      if (!users_.contains(name)) unused.insert(name);
+      if (!users_.contains(name)) unused.push_back(name);
     }
   }
-  for (const std::string& name : unused) {
-    if (const absl::Status status = Unmount(name); !status.ok()) {
-      telemetry::Error("a disk stays mounted", {{"volume", name}, {"status", status}});
+  return UnmountAll(unused);
+}
+
+absl::StatusOr<bool> VolumeStore::Claim(const std::string& task_id, const std::string& name) {
+  base::MutexLock lock(mutex_);
+  while (busy_.contains(name)) changed_.Wait(mutex_);
+  // Before the mount: what a crash leaves is found by this.
+  const bool is_new = mounted_.insert(name).second;
+  if (is_new) {
+    if (absl::Status saved = SaveNames(); !saved.ok()) {
+      mounted_.erase(name);
+      return saved;
     }
   }
+  busy_.insert(name);
+  users_[name].insert(task_id);
+  return is_new;
+}
+
+void VolumeStore::GiveUp(const std::string& task_id, const std::string& name) {
+  users_[name].erase(task_id);
+  if (users_[name].empty()) users_.erase(name);
 }
 
 absl::StatusOr<std::string> VolumeStore::Attach(const std::string& task_id,
                                                 const v1::VolumeMount& volume,
                                                 const std::stop_token& stop) {
   const std::string& name = volume.name();
-  {
-    base::MutexLock lock(mutex_);
-    while (busy_.contains(name)) changed_.Wait(mutex_);
-    busy_.insert(name);
-    users_[name].insert(task_id);
-    // Before the mount: what a crash leaves is found by this.
-    if (mounted_.insert(name).second) SaveNames();
-  }
+  const absl::StatusOr<bool> is_new = Claim(task_id, name);
+  if (!is_new.ok()) return base::Annotate(is_new.status(), "volume {}", name);
   auto mounted = Mount(volume, DirectoryOf(name), stop);
   base::MutexLock lock(mutex_);
   busy_.erase(name);
   changed_.NotifyAll();
-  if (!mounted.ok()) {
-    users_[name].erase(task_id);
-    if (users_[name].empty()) {
-      users_.erase(name);
-      if (!IsMountPoint(DirectoryOf(name)) && mounted_.erase(name) > 0) SaveNames();
-    }
-    return base::Annotate(mounted.status(), "volume {}", name);
+  if (mounted.ok()) return mounted;
+  GiveUp(task_id, name);
+  if (*is_new) {
+    // What is mounted there, if anything, was not mounted here. Only an empty directory goes.
+    ::rmdir(DirectoryOf(name).c_str());
+    ForgetName(name);
   }
-  return mounted;
+  return base::Annotate(mounted.status(), "volume {}", name);
 }
 
 absl::StatusOr<std::string> VolumeStore::Mount(const v1::VolumeMount& volume,
@@ -177,7 +197,9 @@ absl::Status VolumeStore::MountDevice(const v1::VolumeMount& volume,
     return base::ErrnoError(errno, fmt::format("mount {} ({}) at {}", device, type, directory));
   }
   if (is_fresh && ::chmod(directory.c_str(), kFreshMode) != 0) {
-    return base::ErrnoError(errno, "chmod " + directory);
+    const absl::Status status = base::ErrnoError(errno, "chmod " + directory);
+    static_cast<void>(UnmountDirectory(directory).ok());
+    return status;
   }
   return absl::OkStatus();
 }
@@ -192,8 +214,12 @@ absl::Status VolumeStore::Release(const std::string& task_id) {
       it = it->second.empty() ? users_.erase(it) : std::next(it);
     }
   }
+  return UnmountAll(idle);
+}
+
+absl::Status VolumeStore::UnmountAll(const std::vector<std::string>& names) {
   std::vector<std::string> errors;
-  for (const std::string& name : idle) {
+  for (const std::string& name : names) {
     if (const absl::Status status = Unmount(name); !status.ok()) {
       errors.emplace_back(base::Message(status));
     }
@@ -216,7 +242,7 @@ absl::Status VolumeStore::Unmount(const std::string& name) {
   base::MutexLock lock(mutex_);
   busy_.erase(name);
   changed_.NotifyAll();
-  if (status.ok() && mounted_.erase(name) > 0) SaveNames();
+  if (status.ok()) ForgetName(name);
   return status;
 }
 

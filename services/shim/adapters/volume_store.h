@@ -37,9 +37,10 @@ class VolumeStore {
   absl::StatusOr<std::string> Attach(const std::string& task_id,
                                      const v1::VolumeMount& volume,
                                      const std::stop_token& stop);
-  // Of all volumes of the task. An error names those that stay mounted; the next Attach() or
-  // Restore() of the volume sees to them.
+  // Of all volumes of the task. An error names those that stay mounted; Retry() sees to them.
   absl::Status Release(const std::string& task_id);
+  // Unmounts what nobody holds and could not be unmounted before.
+  absl::Status Retry();
 
  private:
   absl::StatusOr<std::string> Mount(const v1::VolumeMount& volume,
@@ -50,8 +51,15 @@ class VolumeStore {
                            const std::string& directory,
                            const std::stop_token& stop);
   absl::Status Unmount(const std::string& name);
+  absl::Status UnmountAll(const std::vector<std::string>& names);
+  // Takes the volume for the task, once nobody else works at it. True when it was not on record
+  // before. An error: it is not on record now and must not be mounted.
+  absl::StatusOr<bool> Claim(const std::string& task_id, const std::string& name);
+  void GiveUp(const std::string& task_id, const std::string& name) REQUIRES(mutex_);
   std::string DirectoryOf(const std::string& name) const;
-  void SaveNames() REQUIRES(mutex_);
+  absl::Status SaveNames() const REQUIRES(mutex_);
+  // A name too many does no harm.
+  void ForgetName(const std::string& name) REQUIRES(mutex_);
 
   const VolumeStoreSettings settings_;
   const BlockDevices devices_;

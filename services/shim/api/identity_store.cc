@@ -4,7 +4,9 @@
 
 #include <absl/strings/numbers.h>
 #include <absl/strings/strip.h>
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "libs/base/file.h"
 #include "libs/base/macros.h"
@@ -16,6 +18,17 @@ namespace {
 
 constexpr mode_t kMode = 0600;
 constexpr std::size_t kMaxServerIdBytes = 128;
+
+// An epoch never gets shorter, so that on a full disk it is written over the one before, for which
+// no room is needed; a disk writes so few bytes whole or not at all.
+absl::Status WriteEpoch(const std::string& path, std::uint64_t epoch) {
+  const std::string text = fmt::format("{}\n", epoch);
+  const absl::Status status = base::WriteFileAtomic(path, text, kMode);
+  if (!absl::IsResourceExhausted(status)) return status;
+  const base::UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd || !base::WriteAll(fd.get(), text).ok() || ::fsync(fd.get()) != 0) return status;
+  return absl::OkStatus();
+}
 
 // Empty when there is no such file.
 absl::StatusOr<std::string> ReadLine(const std::string& path) {
@@ -63,7 +76,7 @@ absl::Status IdentityStore::Accept(const std::string& server_id, std::uint64_t e
     server_id_ = server_id;
   }
   if (epoch > epoch_) {
-    RETURN_IF_ERROR(base::WriteFileAtomic(home_.Epoch(), fmt::format("{}\n", epoch), kMode));
+    RETURN_IF_ERROR(WriteEpoch(home_.Epoch(), epoch));
     epoch_ = epoch;
   }
   return absl::OkStatus();

@@ -119,9 +119,12 @@ absl::Status TaskDirectory::WriteFile(const std::string& path, std::string_view 
   const base::UniqueFd fd(
       ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, kSecretMode));
   if (!fd) return base::ErrnoError(errno, temporary);
-  RETURN_IF_ERROR(base::WriteAll(fd.get(), bytes));
-  if (::rename(temporary.c_str(), path.c_str()) != 0) return base::ErrnoError(errno, path);
-  return absl::OkStatus();
+  absl::Status status = base::Annotate(base::WriteAll(fd.get(), bytes), "{}", path);
+  if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0) {
+    status = base::ErrnoError(errno, path);
+  }
+  if (!status.ok()) ::unlink(temporary.c_str());
+  return status;
 }
 
 absl::StatusOr<std::vector<v1::BindMount>> TaskDirectory::PrepareMounts(

@@ -56,13 +56,22 @@ void TaskPipeline::Begin(std::function<void(absl::Status)> done) {
     self->EnterState(v1::TASK_STATE_PENDING);
     const absl::Status saved = self->Save();
     done(saved);
-    if (!saved.ok()) {
-      self->is_closed_ = true;
-      return;
-    }
+    if (!saved.ok()) return self->Refuse();
     FAILPOINT("shim.after_submit");
     self->EnterPreparing();
   });
+}
+
+void TaskPipeline::Refuse() {
+  is_closed_ = true;
+  is_refused_ = true;
+  for (const auto& done : removal_waiters_) done(absl::OkStatus());
+  removal_waiters_.clear();
+}
+
+absl::Status TaskPipeline::ClosedError() const {
+  if (is_refused_) return base::NotFound("TASK_NOT_FOUND", "task", spec_.task_id());
+  return base::Error(absl::StatusCode::kUnavailable, "SHUTTING_DOWN", "the shim is stopping");
 }
 
 void TaskPipeline::Resume(RestoreAction action, std::optional<ContainerStatus> container) {
@@ -108,9 +117,7 @@ void TaskPipeline::Close() {
     self->is_closed_ = true;
     self->pull_stop_.request_stop();
     self->kill_timer_.Cancel();
-    for (const auto& done : self->removal_waiters_) {
-      done(base::Error(absl::StatusCode::kUnavailable, "SHUTTING_DOWN", "the shim is stopping"));
-    }
+    for (const auto& done : self->removal_waiters_) done(self->ClosedError());
     self->removal_waiters_.clear();
   });
 }
@@ -118,10 +125,7 @@ void TaskPipeline::Close() {
 void TaskPipeline::Terminate(StopRequest request,
                              std::function<void(absl::StatusOr<v1::TaskStatus>)> done) {
   Post([self = shared_from_this(), request = std::move(request), done = std::move(done)] {
-    if (self->is_closed_) {
-      return done(
-          base::Error(absl::StatusCode::kUnavailable, "SHUTTING_DOWN", "the shim is stopping"));
-    }
+    if (self->is_closed_) return done(self->ClosedError());
     self->TakeStop(request, done);
   });
 }

@@ -172,6 +172,10 @@ class TaskPipeline : public std::enable_shared_from_this<TaskPipeline> {
   void Finish(v1::TaskTerminationReason reason, std::string message);
   void EndTask(v1::TaskTerminationReason reason, std::string message);
   bool EndsBeforeStart();
+  // The task was never taken.
+  void Refuse();
+  // Why a closed pipeline does nothing.
+  absl::Status ClosedError() const;
   bool IsStopping() const { return record_.has_stop(); }
   v1::TaskState state() const { return record_.status().state(); }
   v1::TaskStatus* status() { return record_.mutable_status(); }
@@ -187,6 +191,7 @@ class TaskPipeline : public std::enable_shared_from_this<TaskPipeline> {
   // All below: only on executor_.
   record::TaskRecord record_;
   bool is_closed_ = false;
+  bool is_refused_ = false;
   bool is_save_pending_ = false;
   // Remove as soon as it has ended.
   bool is_removal_wanted_ = false;

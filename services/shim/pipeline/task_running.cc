@@ -88,8 +88,10 @@ void TaskPipeline::OnPortsOpened(const absl::StatusOr<bool>& is_known, int attem
     telemetry::Warn("keys could not be installed on the host",
                     {{"task_id", spec_.task_id()}, {"status", is_known.status()}});
   }
-  if (attempt >= kMaxPortLooks) return;
-  PostAfter(kPortLookPause, [self = shared_from_this(), attempt] {
+  if (is_known.ok() && attempt >= kMaxPortLooks) return;
+  // What stands in the way of the keys, for example a full disk, may take long to go.
+  const base::Duration pause = is_known.ok() ? base::Duration(kPortLookPause) : backoff_.Next();
+  PostAfter(pause, [self = shared_from_this(), attempt] {
     if (!self->is_closed_) self->OpenPorts(attempt + 1);
   });
 }
@@ -237,10 +239,8 @@ void TaskPipeline::DeliverLogs() {
 
 void TaskPipeline::Remove(std::function<void(absl::Status)> done) {
   Post([self = shared_from_this(), done = std::move(done)] {
-    if (self->is_closed_) {
-      return done(
-          base::Error(absl::StatusCode::kUnavailable, "SHUTTING_DOWN", "the shim is stopping"));
-    }
+    if (self->is_refused_) return done(absl::OkStatus());
+    if (self->is_closed_) return done(self->ClosedError());
     if (self->state() != v1::TASK_STATE_TERMINATED) {
       const std::string from(StateName(self->state()));
       return done(
@@ -256,10 +256,8 @@ void TaskPipeline::Remove(std::function<void(absl::Status)> done) {
 
 void TaskPipeline::ForceRemove(std::function<void(absl::Status)> done) {
   Post([self = shared_from_this(), done = std::move(done)] {
-    if (self->is_closed_) {
-      return done(
-          base::Error(absl::StatusCode::kUnavailable, "SHUTTING_DOWN", "the shim is stopping"));
-    }
+    if (self->is_refused_) return done(absl::OkStatus());
+    if (self->is_closed_) return done(self->ClosedError());
     self->removal_waiters_.push_back(done);
     if (self->state() == v1::TASK_STATE_TERMINATED) return self->BeginRemoval();
     self->is_removal_wanted_ = true;

@@ -356,6 +356,51 @@ TEST_CASE("a forced removal kills, removes, and answers when all is gone") {
   CHECK(removed.ok());
 }
 
+TEST_CASE("a removal that comes before the submit is recorded is refused, and the task lives") {
+  Fixture f;
+  f.table->Submit(MakeSpec(), [](const absl::Status&) {});
+  absl::Status removed = absl::UnknownError("no answer");
+  f.table->Remove(kId, [&](const absl::Status& status) { removed = status; });
+  // The board knows nothing of it yet; the table does, and nobody may say that it is gone.
+  CHECK(f.board->List().empty());
+  CHECK(f.table->Contains(kId));
+  f.executor->RunReady();
+  CHECK(base::Reason(removed) == "INVALID_STATE");
+  CHECK(f.Status().state() == v1::TASK_STATE_RUNNING);
+}
+
+TEST_CASE("a forced removal before the submit is recorded leaves nothing") {
+  Fixture f;
+  f.table->Submit(MakeSpec(), [](const absl::Status&) {});
+  absl::Status removed = absl::UnknownError("no answer");
+  f.table->ForceRemove(kId, [&](const absl::Status& status) { removed = status; });
+  f.executor->RunReady();
+  CHECK(removed.ok());
+  CHECK(f.runtime.starts(kId) == 0);
+  CHECK(f.table->size() == 0);
+  CHECK_FALSE(f.journal.Get(kId).has_value());
+}
+
+TEST_CASE("of a task that could not be recorded, removals succeed and an end is unknown") {
+  Fixture f;
+  f.journal.FailSaves(1, absl::ResourceExhaustedError("no space left on device"));
+  absl::Status submitted;
+  absl::Status removed = absl::UnknownError("no answer");
+  absl::Status forced = absl::UnknownError("no answer");
+  absl::Status terminated;
+  f.table->Submit(MakeSpec(), [&](const absl::Status& status) { submitted = status; });
+  f.table->Remove(kId, [&](const absl::Status& status) { removed = status; });
+  f.table->ForceRemove(kId, [&](const absl::Status& status) { forced = status; });
+  f.table->Terminate(kId, {}, [&](const auto& status) { terminated = status.status(); });
+  f.executor->RunReady();
+  CHECK(submitted.code() == absl::StatusCode::kResourceExhausted);
+  CHECK(removed.ok());
+  CHECK(forced.ok());
+  CHECK(base::Reason(terminated) == "TASK_NOT_FOUND");
+  CHECK(f.table->size() == 0);
+  CHECK(f.board->List().empty());
+}
+
 TEST_CASE("a journal that cannot be written refuses the task") {
   Fixture f;
   f.journal.FailSaves(1, absl::ResourceExhaustedError("no space left on device"));
@@ -621,6 +666,24 @@ TEST_CASE("the port that a runner takes by itself is opened once it is known") {
   REQUIRE(base::WriteFileAtomic(path, status.SerializeAsString()).ok());
   f.clock.Advance(std::chrono::seconds(1));
   f.executor->RunReady();
+  CHECK(f.host.ports(kId) == std::vector<std::uint16_t>{41234});
+}
+
+TEST_CASE("keys that cannot be installed are tried again for as long as the task runs") {
+  Fixture f;
+  f.host.FailOpens(30, absl::ResourceExhaustedError("no space left on device"));
+  const testing::LogCapture log;
+  v1::TaskSpec spec = MakeHostSpec();
+  spec.set_network_mode(v1::NETWORK_MODE_HOST);
+  runner::v1::JobStatus status;
+  status.set_ssh_port(41234);
+  const std::string path = ShimHome(f.dir.path()).RunnerDir(kId) + "/status.pb";
+  REQUIRE(base::MakeDirs(ShimHome(f.dir.path()).RunnerDir(kId)).ok());
+  REQUIRE(base::WriteFileAtomic(path, status.SerializeAsString()).ok());
+  REQUIRE(f.Submit(spec).ok());
+  CHECK(f.host.ports(kId).empty());
+  // Pauses grow to ten seconds.
+  f.executor->AdvanceBy(300s);
   CHECK(f.host.ports(kId) == std::vector<std::uint16_t>{41234});
 }
 

@@ -140,7 +140,8 @@ absl::Status ComponentStore::Take(const v1::ComponentChunk& chunk, v1::Component
   if (chunk.data().size() > incoming.total_bytes - incoming.received_bytes) {
     return Refuse("TOO_LARGE", "there are more bytes than announced");
   }
-  RETURN_IF_ERROR(base::WriteAll(incoming.file.get(), chunk.data()));
+  RETURN_IF_ERROR(
+      base::Annotate(base::WriteAll(incoming.file.get(), chunk.data()), "{}", PartPath(component)));
   incoming.hash.Update(chunk.data());
   incoming.received_bytes += chunk.data().size();
   status->set_received_bytes(incoming.received_bytes);

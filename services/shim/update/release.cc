@@ -78,7 +78,7 @@ absl::Status SaveRelease(const ShimHome& home, const Release& release) {
       home.Release(), object.dump(2, ' ', false, json::error_handler_t::replace) + "\n", kMode);
 }
 
-Release RollBack(const Release& release, std::string message) {
+Release RolledBack(const Release& release, std::string message) {
   return {.current = release.previous,
           .previous = release.previous,
           .state = v1::UPGRADE_STATE_ROLLED_BACK,

@@ -47,7 +47,7 @@ absl::StatusOr<std::optional<Release>> LoadRelease(const ShimHome& home);
 absl::Status SaveRelease(const ShimHome& home, const Release& release);
 
 // Pure: the release after a trial that failed for this reason.
-Release RollBack(const Release& release, std::string message);
+Release RolledBack(const Release& release, std::string message);
 
 // Where a component lies: the same names that the server gives at the first installation.
 std::string ComponentPath(const ShimHome& home, v1::Component component, std::string_view digits);

@@ -49,7 +49,7 @@ TEST_CASE("a damaged release file is an error, not a path elsewhere") {
 }
 
 TEST_CASE("a failed trial goes back, and says from what and why") {
-  const Release back = RollBack(OnTrial(), "exited with status 3");
+  const Release back = RolledBack(OnTrial(), "exited with status 3");
   CHECK(back.current == kOld);
   CHECK_FALSE(back.is_on_trial());
   const v1::UpgradeStatus status = ToProto(back);

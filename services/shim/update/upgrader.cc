@@ -48,8 +48,14 @@ void Upgrader::Confirm(const std::function<void(const v1::UpgradeStatus&)>& on_a
   const bool is_ours = release->has_value() && (*release)->current == settings_.running;
   if (is_ours && (*release)->is_on_trial() && settings_.is_supervised) {
     (*release)->state = v1::UPGRADE_STATE_ACTIVE;
-    const absl::Status saved = SaveRelease(home_, **release);
-    telemetry::Info("the new shim has stood its trial", {{"status", saved}});
+    if (const absl::Status saved = SaveRelease(home_, **release); !saved.ok()) {
+      // The previous components stay until it is on disk: the supervisor may yet go back to them.
+      telemetry::Warn("the new shim has stood its trial, which is not on disk; trying again",
+                      {{"status", saved}});
+      executor_.PostAfter(settings_.trial, [this, on_active] { Confirm(on_active); });
+      return;
+    }
+    telemetry::Info("the new shim has stood its trial", {});
     SetLast(**release);
     on_active(ToProto(**release));
   }

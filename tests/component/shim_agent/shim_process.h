@@ -21,6 +21,7 @@ class ShimProcess {
     std::string docker_host;  // of an engine; empty for the process runtime
     std::string base_image;
     bool has_ssh = false;
+    std::string home;  // empty: a directory that goes with the object
     // Appended to the command line.
     std::vector<std::string> extra_args = {};
   };
@@ -39,7 +40,7 @@ class ShimProcess {
   process::Exit Stop();
 
   std::string Target() const { return "unix:" + home() + "/shim.sock"; }
-  std::string home() const { return dir_.Path("h"); }
+  std::string home() const { return settings_.home.empty() ? dir_.Path("h") : settings_.home; }
   // Command line of one more shim on the same home.
   std::vector<std::string> Command() const;
   std::string shim_id() const;

@@ -7,67 +7,22 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <unistd.h>
 
 #include "libs/base/file.h"
 #include "libs/base/sha256.h"
 #include "libs/base/status.h"
 #include "libs/process/subprocess.h"
-#include "libs/testing/paths.h"
 #include "libs/testing/await.h"
+#include "libs/testing/paths.h"
 #include "services/shim/adapters/volume_store.h"
 #include "tests/component/runner_agent/session_client.h"
 #include "tests/component/shim_agent/docker_fixture.h"
+#include "tests/component/shim_agent/loop_disk.h"
 
 namespace dstack::shim {
 namespace {
 
 using namespace std::chrono_literals;
-
-// A disk of zeros.
-class LoopDisk {
- public:
-  // False, with the reason printed, when this machine gives none.
-  static bool CanMount() {
-    const auto made = LoopDisk::Make(1 << 20);
-    if (made) return true;
-    testing::Skip("kernel: no loop devices (CAP_SYS_ADMIN and /dev/loop-control are needed)");
-    return false;
-  }
-  static std::unique_ptr<LoopDisk> Make(off_t bytes) {
-    std::unique_ptr<LoopDisk> disk(new LoopDisk);
-    std::ofstream(disk->image()).flush();
-    REQUIRE(::truncate(disk->image().c_str(), bytes) == 0);
-    if (!disk->Attach()) return nullptr;
-    return disk;
-  }
-  ~LoopDisk() { Detach(); }
-
-  bool Attach() {
-    const auto device = process::RunChecked({"losetup", "-f", "--show", "--", image()}, 20s);
-    if (!device.ok()) return false;
-    device_ = device->substr(0, device->find('\n'));
-    return true;
-  }
-  void Detach() {
-    if (!device_.empty()) {
-      static_cast<void>(process::RunChecked({"losetup", "-d", device_}, 20s).ok());
-    }
-    device_.clear();
-  }
-  void Grow(off_t bytes) {
-    Detach();
-    REQUIRE(::truncate(image().c_str(), bytes) == 0);
-    REQUIRE(Attach());
-  }
-  std::string image() const { return dir_.Path("image"); }
-  const std::string& device() const { return device_; }
-
- private:
-  LoopDisk() = default;
-  testing::TempDir dir_;
-  std::string device_;
-};
 
 struct Fixture {
   Fixture() { Restart({}); }
