@@ -79,9 +79,10 @@ absl::Status CheckZeroRange(int fd,
 }
 
 // What was written to a disk that was empty before, as far as its maker's firmware or kernel driver
-// takes it back: a disk that is empty again can be formatted later, another one is left alone.
+// takes it back: a disk that is empty again can be formatted later, another one is left alone. Not
+// when somebody else has taken the disk meanwhile (O_EXCL).
 void Discard(const std::string& device) {
-  const base::UniqueFd fd(::open(device.c_str(), O_WRONLY | O_CLOEXEC));
+  const base::UniqueFd fd(::open(device.c_str(), O_WRONLY | O_EXCL | O_CLOEXEC));
   std::array<std::uint64_t, 2> range{0, DeviceSize(device).value_or(0)};
   if (fd && range[1] > 0 && ::ioctl(fd.get(), BLKDISCARD, range.data()) == 0) return;
   telemetry::Warn("what a failed formatting left stays on the disk", {{"device", device}});
