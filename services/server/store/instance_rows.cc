@@ -1,5 +1,8 @@
 #include "services/server/store/instance_rows.h"
 
+#include <string>
+#include <utility>
+
 #include "fmt/format.h"
 #include "libs/base/status.h"
 #include "libs/db/params.h"
@@ -130,14 +133,50 @@ void UpdateBlocks(pqxx::work& tx, Instance& instance) {
                    WordOf(instance.status));
 }
 
+namespace {
+
+void AddEvent(const Instance& instance, std::string message, Outbox& outbox) {
+  outbox.AddEvent(
+      instance.project_id, {"instance", instance.id.str(), instance.name}, std::move(message));
+}
+
+std::string Because(const std::string& message) { return message.empty() ? "" : ": " + message; }
+
+}  // namespace
+
 void AddDrainEvents(const Instance& before, const Instance& after, Outbox& outbox) {
-  const auto add = [&](std::string message) {
-    outbox.AddEvent(after.project_id, {"instance", after.id.str(), after.name}, std::move(message));
-  };
-  if (after.drain && !before.drain) add("instance drain: set on the host: " + after.drain->reason);
-  if (IsDrainedEmpty(after) && !IsDrainedEmpty(before)) {
-    add("instance drain: nothing runs on the host any more");
+  if (after.drain && !before.drain) {
+    AddEvent(after, "instance drain: set on the host: " + after.drain->reason, outbox);
   }
+  if (IsDrainedEmpty(after) && !IsDrainedEmpty(before)) {
+    AddEvent(after, "instance drain: nothing runs on the host any more", outbox);
+  }
+}
+
+void AddInstanceEvents(const Instance& before, const Instance& after, Outbox& outbox) {
+  if (before.status != after.status) {
+    AddEvent(after,
+             fmt::format("instance status: {} -> {}{}",
+                         Name(before.status),
+                         Name(after.status),
+                         Because(after.status_message)),
+             outbox);
+  }
+  if (after.is_unreachable && !before.is_unreachable) {
+    AddEvent(after, "instance is unreachable" + Because(after.status_message), outbox);
+  }
+  if (!after.is_unreachable && before.is_unreachable) {
+    AddEvent(after, "instance is reachable again", outbox);
+  }
+  if (const InstanceHealth health = HealthOf(after); health != HealthOf(before)) {
+    AddEvent(after,
+             fmt::format("instance health: {} -> {}{}",
+                         Name(HealthOf(before).status),
+                         Name(health.status),
+                         Because(health.message)),
+             outbox);
+  }
+  AddDrainEvents(before, after, outbox);
 }
 
 void EndFleetIfEmpty(pqxx::work& tx, const FleetId& fleet, Outbox& outbox) {

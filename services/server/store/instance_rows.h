@@ -32,6 +32,8 @@ void UpdateBlocks(pqxx::work& tx, Instance& instance);
 
 // What the owner of a host tells about its drain, and when the drained host is empty.
 void AddDrainEvents(const Instance& before, const Instance& after, Outbox& outbox);
+// What the owner of a host tells: status, whether it can be reached, health, drain.
+void AddInstanceEvents(const Instance& before, const Instance& after, Outbox& outbox);
 
 // Ends a terminating fleet whose last instance has gone. Call it after the instance's update; the
 // fleet's row is locked, so that the last two instances cannot overlook one another.

@@ -247,23 +247,7 @@ absl::StatusOr<Instance> PostgresInstanceStore::UpdateInside(pqxx::work& tx,
   UpdateInstance(tx, after, now);
 
   Outbox outbox;
-  if (before.status != after.status) {
-    outbox.AddEvent(after.project_id,
-                    {"instance", after.id.str(), after.name},
-                    fmt::format("instance status: {} -> {}{}",
-                                Name(before.status),
-                                Name(after.status),
-                                after.status_message.empty() ? "" : ": " + after.status_message));
-  }
-  if (const InstanceHealth health = HealthOf(after); health != HealthOf(before)) {
-    outbox.AddEvent(after.project_id,
-                    {"instance", after.id.str(), after.name},
-                    fmt::format("instance health: {} -> {}{}",
-                                Name(HealthOf(before).status),
-                                Name(health.status),
-                                health.message.empty() ? "" : ": " + health.message));
-  }
-  AddDrainEvents(before, after, outbox);
+  AddInstanceEvents(before, after, outbox);
   if (MattersToScheduler(before, after)) outbox.Notify(channel::kWork, "jobs");
   if (after.status == INSTANCE_STATUS_TERMINATED && before.status != after.status) {
     EndFleetIfEmpty(tx, after.fleet_id, outbox);

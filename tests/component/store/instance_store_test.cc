@@ -155,14 +155,18 @@ TEST_CASE("facts of a host are stored; blocks are counted by jobs alone") {
   CHECK(loaded->fleet_name == "fleet");
 }
 
-std::vector<std::string> EventsOf(const StoreFixture& f, const InstanceId& id) {
+// Those whose message begins with `start`.
+std::vector<std::string> EventsOf(const StoreFixture& f,
+                                  const InstanceId& id,
+                                  const std::string& start) {
   pqxx::connection connection(f.conninfo);
   pqxx::work tx(connection);
   std::vector<std::string> messages;
-  for (const auto& row : tx.exec_params(
-           "SELECT message FROM events WHERE target_id = $1 AND message LIKE 'instance drain%'"
-           " ORDER BY id",
-           id.str())) {
+  for (const auto& row :
+       tx.exec_params("SELECT message FROM events WHERE target_id = $1 AND starts_with(message, $2)"
+                      " ORDER BY id",
+                      id.str(),
+                      start)) {
     messages.push_back(row["message"].as<std::string>());
   }
   return messages;
@@ -197,11 +201,32 @@ TEST_CASE("a drained host gets no jobs and tells when it is empty") {
 
   const auto lifted = f.stores.instances.SetDrain(host.id, std::nullopt, f.user.id, f.now());
   CHECK_FALSE(lifted->drain.has_value());
-  CHECK(EventsOf(f, host.id) ==
+  CHECK(EventsOf(f, host.id, "instance drain") ==
         std::vector<std::string>{"instance drain: set: new kernel",
                                  "instance drain: nothing runs on the host any more",
                                  "instance drain: lifted"});
   REQUIRE(f.Assign(f.Submit("later"), host).ok());
+}
+
+TEST_CASE("T6 a host that cannot be reached, and one that can again, are events") {
+  StoreFixture f;
+  const Instance host = f.AddHosts("fleet", 1).front();
+  const auto set = [&](bool is_unreachable, const std::string& why) {
+    const auto changed =
+        f.stores.instances.Update(f.EpochOf(host), f.now(), [&](Instance& instance) {
+          instance.is_unreachable = is_unreachable;
+          instance.status_message = why;
+          return true;
+        });
+    REQUIRE(changed.ok());
+  };
+  set(true, "the shim does not answer any more");
+  set(true, "no route to host");
+  set(false, "");
+  set(false, "");
+  CHECK(EventsOf(f, host.id, "instance is ") ==
+        std::vector<std::string>{"instance is unreachable: the shim does not answer any more",
+                                 "instance is reachable again"});
 }
 
 TEST_CASE("instances are listed by fleet and number, in pages") {
