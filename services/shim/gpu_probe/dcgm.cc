@@ -5,44 +5,24 @@
 
 #include <dlfcn.h>
 
+#include "services/shim/gpu_probe/dcgm_abi.h"
 #include "services/shim/gpu_probe/json_line.h"
 
 namespace dstack::gpu_probe {
 namespace {
 
-// The parts of the library's documented binary interface that are used here.
-constexpr int kOk = 0;
+using dcgm::Incident;
+using dcgm::kEntityGpu;
+using dcgm::kFail;
+using dcgm::kOk;
+using dcgm::kWarn;
+using dcgm::ResponseV4;
+using dcgm::ResponseV5;
+using dcgm::VersionWord;
+
 constexpr int kModeAuto = 1;
 constexpr std::uintptr_t kAllGpus = 0x7fffffff;
 constexpr unsigned kAllSystems = 0xffffffff;
-constexpr int kWarn = 10;
-constexpr int kFail = 20;
-constexpr int kEntityGpu = 1;
-
-struct Incident {
-  int system;
-  int health;
-  char message[1024];
-  unsigned code;
-  int entity_group;
-  unsigned entity;
-};
-
-template <std::size_t kMaxIncidents>
-struct Response {
-  unsigned version;
-  int overall;
-  unsigned count;
-  Incident incidents[kMaxIncidents];
-};
-
-// Versions of the structure carry their own size: of DCGM 2 and 3, and of DCGM 4.
-using ResponseV4 = Response<64>;
-using ResponseV5 = Response<1024>;
-
-constexpr unsigned VersionWord(std::size_t size, unsigned version) {
-  return static_cast<unsigned>(size) | version << 24;
-}
 
 using CheckFunction = int (*)(std::uintptr_t, std::uintptr_t, void*);
 

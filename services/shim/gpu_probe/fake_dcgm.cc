@@ -6,27 +6,18 @@
 
 #include <stdint.h>
 
+#include "services/shim/gpu_probe/dcgm_abi.h"
+
 namespace {
 
-constexpr int kOk = 0;
-constexpr int kVersionMismatch = -16;
+using dstack::gpu_probe::dcgm::Incident;
+using dstack::gpu_probe::dcgm::kEntityGpu;
+using dstack::gpu_probe::dcgm::kOk;
+using dstack::gpu_probe::dcgm::kVersionMismatch;
+using dstack::gpu_probe::dcgm::VersionWord;
+using Response = dstack::gpu_probe::dcgm::ResponseV4;
+
 constexpr unsigned kVersion = 4;
-
-struct Incident {
-  int system;
-  int health;
-  char message[1024];
-  unsigned code;
-  int entity_group;
-  unsigned entity;
-};
-
-struct Response {
-  unsigned version;
-  int overall;
-  unsigned count;
-  Incident incidents[64];
-};
 
 }  // namespace
 
@@ -42,7 +33,7 @@ int dcgmStartEmbedded(int, uintptr_t* handle) {
 int dcgmHealthSet(uintptr_t, uintptr_t, unsigned) { return kOk; }
 
 int dcgmHealthCheck(uintptr_t, uintptr_t, Response* response) {
-  if (response->version != (sizeof(Response) | kVersion << 24)) return kVersionMismatch;
+  if (response->version != VersionWord(sizeof(Response), kVersion)) return kVersionMismatch;
   const char* dir = std::getenv("FAKE_NVML_DIR");
   std::FILE* file = std::fopen((std::string(dir == nullptr ? "" : dir) + "/dcgm").c_str(), "r");
   if (file == nullptr) return kOk;
@@ -53,7 +44,7 @@ int dcgmHealthCheck(uintptr_t, uintptr_t, Response* response) {
                                              &incident.system,
                                              &incident.health,
                                              incident.message) == 4) {
-    incident.entity_group = 1;
+    incident.entity_group = kEntityGpu;
     response->incidents[response->count++] = incident;
   }
   std::fclose(file);

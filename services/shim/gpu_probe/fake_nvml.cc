@@ -7,12 +7,20 @@
 
 #include <unistd.h>
 
+#include "services/shim/gpu_probe/nvml_abi.h"
+
 namespace {
 
-constexpr int kOk = 0;
-constexpr int kNotFound = 6;
-constexpr int kTimeout = 10;
-constexpr int kLost = 15;
+using dstack::gpu_probe::nvml::EventData;
+using dstack::gpu_probe::nvml::kGpuIsLost;
+using dstack::gpu_probe::nvml::kNotFound;
+using dstack::gpu_probe::nvml::kSuccess;
+using dstack::gpu_probe::nvml::kTimeout;
+using dstack::gpu_probe::nvml::kXid;
+using dstack::gpu_probe::nvml::Memory;
+using dstack::gpu_probe::nvml::PciInfo;
+using dstack::gpu_probe::nvml::Utilization;
+
 constexpr unsigned kCards = 3;
 constexpr unsigned kDivided = 2;
 
@@ -22,25 +30,6 @@ struct Card {
 
 Card cards[kCards] = {{0}, {1}, {2}};
 Card slices[2] = {{10}, {11}};
-
-struct Memory {
-  unsigned long long total;
-  unsigned long long free;
-  unsigned long long used;
-};
-
-struct PciInfo {
-  char bus_id_legacy[16];
-  unsigned numbers[5];
-  char bus_id[32];
-};
-
-struct EventData {
-  void* device;
-  unsigned long long type;
-  unsigned long long data;
-  unsigned instances[2];
-};
 
 std::string PathOf(const char* name) {
   const char* dir = std::getenv("FAKE_NVML_DIR");
@@ -64,69 +53,69 @@ extern "C" {
 
 int nvmlInit_v2() {
   while (::access(PathOf("hang").c_str(), F_OK) == 0) ::usleep(10'000);
-  return kOk;
+  return kSuccess;
 }
 
 int nvmlDeviceGetCount_v2(unsigned* count) {
   *count = kCards;
-  return kOk;
+  return kSuccess;
 }
 
 int nvmlSystemGetDriverVersion(char* text, unsigned size) {
   std::snprintf(text, size, "550.54.15");
-  return kOk;
+  return kSuccess;
 }
 
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, void** device) {
   *device = &cards[index];
-  return kOk;
+  return kSuccess;
 }
 
 int nvmlDeviceGetUUID(void* device, char* text, unsigned size) {
   const unsigned index = IndexOf(device);
   std::snprintf(text, size, index < kCards ? "GPU-%u" : "MIG-%u", index);
-  return kOk;
+  return kSuccess;
 }
 
 int nvmlDeviceGetName(void* device, char* text, unsigned size) {
   const bool is_slice = IndexOf(device) >= kCards;
   std::snprintf(text, size, "NVIDIA H100 80GB HBM3%s", is_slice ? " MIG 3g.40gb" : "");
-  return kOk;
+  return kSuccess;
 }
 
 int nvmlDeviceGetMemoryInfo(void* device, Memory* memory) {
   const unsigned index = IndexOf(device);
-  if (IsLost(index)) return kLost;
+  if (IsLost(index)) return kGpuIsLost;
   memory->total = (index < kCards ? 80ULL : 40ULL) << 30;
   memory->used = 1ULL << 30;
   memory->free = memory->total - memory->used;
-  return kOk;
+  return kSuccess;
 }
 
 int nvmlDeviceGetPciInfo_v3(void* device, PciInfo* pci) {
   std::snprintf(pci->bus_id, sizeof(pci->bus_id), "00000000:0%u:00.0", IndexOf(device) + 1);
-  return kOk;
+  return kSuccess;
 }
 
 int nvmlDeviceGetMigMode(void* device, unsigned* current, unsigned* pending) {
   *current = *pending = IndexOf(device) == kDivided ? 1 : 0;
-  return kOk;
+  return kSuccess;
 }
 
 int nvmlDeviceGetMaxMigDeviceCount(void*, unsigned* count) {
   *count = 7;
-  return kOk;
+  return kSuccess;
 }
 
 int nvmlDeviceGetMigDeviceHandleByIndex(void*, unsigned index, void** device) {
   if (index >= 2) return kNotFound;
   *device = &slices[index];
-  return kOk;
+  return kSuccess;
 }
 
 int nvmlDeviceGetNvLinkState(void* device, unsigned link, unsigned* is_active) {
   *is_active = IndexOf(device) < kDivided && link < 4 ? 1 : 0;
-  return kOk;
+  return kSuccess;
 }
 
 int nvmlDeviceGetNvLinkRemotePciInfo_v2(void* device, unsigned, PciInfo* pci) {
@@ -135,37 +124,37 @@ int nvmlDeviceGetNvLinkRemotePciInfo_v2(void* device, unsigned, PciInfo* pci) {
 
 int nvmlDeviceGetTopologyCommonAncestor(void*, void*, int* level) {
   *level = 40;
-  return kOk;
+  return kSuccess;
 }
 
-int nvmlDeviceGetUtilizationRates(void* device, unsigned* rates) {
-  rates[0] = 50 + IndexOf(device);
-  rates[1] = 10;
-  return kOk;
+int nvmlDeviceGetUtilizationRates(void* device, Utilization* rates) {
+  rates->gpu = 50 + IndexOf(device);
+  rates->memory = 10;
+  return kSuccess;
 }
 
 int nvmlDeviceGetTemperature(void*, int, unsigned* celsius) {
   *celsius = 45;
-  return kOk;
+  return kSuccess;
 }
 
 int nvmlDeviceGetPowerUsage(void*, unsigned* milliwatts) {
   *milliwatts = 120'500;
-  return kOk;
+  return kSuccess;
 }
 
 int nvmlEventSetCreate(void** set) {
   static int only;
   *set = &only;
-  return kOk;
+  return kSuccess;
 }
 
 int nvmlDeviceGetSupportedEventTypes(void*, unsigned long long* types) {
   *types = 0xf;
-  return kOk;
+  return kSuccess;
 }
 
-int nvmlDeviceRegisterEvents(void*, unsigned long long, void*) { return kOk; }
+int nvmlDeviceRegisterEvents(void*, unsigned long long, void*) { return kSuccess; }
 
 int nvmlEventSetWait_v2(void*, EventData* event, unsigned timeout_ms) {
   std::FILE* file = std::fopen(PathOf("xid").c_str(), "r");
@@ -180,9 +169,9 @@ int nvmlEventSetWait_v2(void*, EventData* event, unsigned timeout_ms) {
   if (!is_read || card >= kCards) return kTimeout;
   ::unlink(PathOf("xid").c_str());
   event->device = &cards[card];
-  event->type = 0x8;
+  event->type = kXid;
   event->data = number;
-  return kOk;
+  return kSuccess;
 }
 
 }  // extern "C"

@@ -4,53 +4,29 @@
 #include <unistd.h>
 
 #include "services/shim/gpu_probe/json_line.h"
+#include "services/shim/gpu_probe/nvml_abi.h"
 
 namespace dstack::gpu_probe {
 namespace {
 
-// The parts of the library's documented binary interface that are used here.
-constexpr int kSuccess = 0;
-constexpr int kTimeout = 10;
-constexpr int kFunctionNotFound = 13;
-constexpr int kGpuIsLost = 15;
+using nvml::EventData;
+using nvml::kDoubleBitEcc;
+using nvml::kFunctionNotFound;
+using nvml::kGpuIsLost;
+using nvml::kLevelHostBridge;
+using nvml::kLevelMultipleSwitches;
+using nvml::kLevelNode;
+using nvml::kSingleBitEcc;
+using nvml::kSuccess;
+using nvml::kTimeout;
+using nvml::kXid;
+using nvml::Memory;
+using nvml::PciInfo;
+using nvml::Utilization;
+
 constexpr unsigned kMaxNvLinks = 18;
 constexpr unsigned kP2pNvLink = 2;
 constexpr int kP2pOk = 0;
-constexpr unsigned long long kSingleBitEcc = 0x1;
-constexpr unsigned long long kDoubleBitEcc = 0x2;
-constexpr unsigned long long kXid = 0x8;
-constexpr int kLevelMultipleSwitches = 20;
-constexpr int kLevelHostBridge = 30;
-constexpr int kLevelNode = 40;
-
-struct Memory {
-  unsigned long long total;
-  unsigned long long free;
-  unsigned long long used;
-};
-
-struct PciInfo {
-  char bus_id_legacy[16];
-  unsigned domain;
-  unsigned bus;
-  unsigned device;
-  unsigned device_id;
-  unsigned subsystem_id;
-  char bus_id[32];
-};
-
-struct Utilization {
-  unsigned gpu;
-  unsigned memory;
-};
-
-struct EventData {
-  void* device;
-  unsigned long long type;
-  unsigned long long data;
-  unsigned gpu_instance;
-  unsigned compute_instance;
-};
 
 const char* KindOf(int level) {
   if (level <= kLevelMultipleSwitches) return "pci_switch";

@@ -70,7 +70,10 @@ void SessionClient::Handle(const v1::SessionResponse& response) {
   {
     base::MutexLock lock(mutex_);
     if (response.sequence() != ++last_response_) store_.defect = "responses have holes";
-    if (response.has_hello()) hello_ = status_ = response.hello().job_status();
+    if (response.has_hello()) {
+      hello_ = status_ = response.hello().job_status();
+      runner_version_ = response.hello().runner_version();
+    }
     if (response.has_job_status()) {
       if (status_ && status_->revision() >= response.job_status().revision()) {
         store_.defect = "revision does not rise";
@@ -201,6 +204,11 @@ v1::JobStatus SessionClient::AwaitState(v1::JobState state) {
   Await("waiting for " + v1::JobState_Name(state),
         [&]() NO_THREAD_SAFETY_ANALYSIS { return status_ && status_->state() == state; });
   return status();
+}
+
+std::string SessionClient::runner_version() const {
+  base::MutexLock lock(mutex_);
+  return runner_version_;
 }
 
 v1::JobStatus SessionClient::AwaitHello() {

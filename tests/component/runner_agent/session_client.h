@@ -82,6 +82,8 @@ class SessionClient {
   v1::JobStatus AwaitSshPort();
 
   v1::JobStatus status() const;
+  // As the hello told; empty before it.
+  std::string runner_version() const;
   std::string Text(common::v1::LogSource source) const;
   std::uint64_t Bytes(common::v1::LogSource source) const;
   std::uint64_t Position(common::v1::LogSource source) const;
@@ -110,6 +112,7 @@ class SessionClient {
   bool acknowledges_ GUARDED_BY(mutex_);
   std::uint64_t last_response_ GUARDED_BY(mutex_) = 0;
   std::optional<v1::JobStatus> hello_ GUARDED_BY(mutex_);
+  std::string runner_version_ GUARDED_BY(mutex_);
   std::optional<v1::JobStatus> status_ GUARDED_BY(mutex_);
   std::optional<v1::EndOfLogs> end_ GUARDED_BY(mutex_);
   std::optional<std::vector<std::string>> files_needed_ GUARDED_BY(mutex_);

@@ -141,6 +141,13 @@ void ShimClient::AwaitSynced() {
   Await("waiting for the first report", [&]() NO_THREAD_SAFETY_ANALYSIS { return is_synced_; });
 }
 
+bool ShimClient::AwaitSyncedOrClosed() {
+  Await("waiting for the first report or the end",
+        [&]() NO_THREAD_SAFETY_ANALYSIS { return is_synced_ || closed_.has_value(); });
+  base::MutexLock lock(mutex_);
+  return is_synced_;
+}
+
 v1::TaskStatus ShimClient::AwaitState(const std::string& task_id, v1::TaskState state) {
   Await("waiting for " + v1::TaskState_Name(state), [&]() NO_THREAD_SAFETY_ANALYSIS {
     const auto it = statuses_.find(task_id);

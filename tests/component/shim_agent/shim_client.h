@@ -42,6 +42,8 @@ class ShimClient {
 
   v1::ShimHello AwaitHello();
   void AwaitSynced();
+  // False: the session was closed before, as a shim that is leaving does.
+  bool AwaitSyncedOrClosed();
   v1::TaskStatus AwaitState(const std::string& task_id, v1::TaskState state);
   void AwaitRemoved(const std::string& task_id);
   v1::CommandFailed AwaitFailure();

@@ -1,22 +1,18 @@
 // A shim goes over to other binaries while its tasks go on.
 #include <chrono>
-#include <filesystem>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include <catch2/catch.hpp>
 #include <signal.h>
 
 #include "libs/base/file.h"
 #include "libs/base/sha256.h"
-#include "libs/base/status.h"
-#include "libs/process/reaper.h"
-#include "libs/process/subprocess.h"
 #include "libs/testing/await.h"
 #include "libs/testing/paths.h"
-#include "libs/testing/temp_dir.h"
+#include "libs/testing/small_disk.h"
 #include "tests/component/runner_agent/session_client.h"
+#include "tests/component/shim_agent/installed_shim.h"
 #include "tests/component/shim_agent/shim_client.h"
 #include "tests/component/shim_agent/shim_process.h"
 
@@ -24,124 +20,6 @@ namespace dstack::shim {
 namespace {
 
 using namespace std::chrono_literals;
-
-constexpr std::size_t kDigits = 12;
-constexpr std::size_t kChunkBytes = 1U << 20;
-constexpr std::size_t kLargestProgram = std::size_t{1} << 30;
-
-// A program without what makes a debug build large.
-std::string Stripped(const std::string& program) {
-  const testing::TempDir dir;
-  const std::string target = dir.Path("program");
-  const auto done = process::RunChecked({"strip", "-s", "-o", target, program}, 60s);
-  const auto text = base::ReadFile(done.ok() ? target : program, kLargestProgram);
-  REQUIRE(text.ok());
-  return *text;
-}
-
-struct Programs {
-  std::string shim;
-  std::string runner;
-};
-
-const Programs& ThesePrograms() {
-  static const Programs programs{.shim = Stripped(testing::Binary("dstack-shim")),
-                                 .runner = Stripped(testing::Binary("dstack-runner"))};
-  return programs;
-}
-
-// Runs as well as the one before; the kernel does not look behind the last section.
-Programs OtherPrograms() {
-  Programs programs = ThesePrograms();
-  programs.shim += "x";
-  programs.runner += "x";
-  return programs;
-}
-
-v1::ComponentDigest DigestOf(v1::Component component, const std::string& content) {
-  v1::ComponentDigest digest;
-  digest.set_component(component);
-  digest.set_sha256(base::Sha256Hex(content));
-  return digest;
-}
-
-// A shim as a server installs it: programs with digests in their names, and a supervisor.
-class InstalledShim {
- public:
-  explicit InstalledShim(std::vector<std::string> flags = {}, const std::string& mode = "") {
-    REQUIRE(base::MakeDirs(home() + "/bin", 0700).ok());
-    std::vector<std::string> command = {
-        Install("dstack-shim", ThesePrograms().shim), "--home", home(), "--runtime", "process"};
-    command.insert(command.end(),
-                   {"--runner-binary", Install("dstack-runner", ThesePrograms().runner)});
-    command.insert(command.end(), flags.begin(), flags.end());
-    command.emplace_back("--supervise");
-    REQUIRE(base::WriteFileAtomic(home() + "/start-shim", "exec " + command[0] + "\n").ok());
-    std::vector<std::string> env = process::CurrentEnvironment();
-    env.push_back("BAD_SHIM=" + mode);
-    auto supervisor = process::Subprocess::Start(command,
-                                                 {.env = env,
-                                                  .stdout_mode = process::Output::kInherit,
-                                                  .stderr_mode = process::Output::kInherit});
-    REQUIRE(supervisor.ok());
-    supervisor_.emplace(*std::move(supervisor));
-  }
-  ~InstalledShim() { static_cast<void>(supervisor_->Terminate(30s).ok()); }
-
-  std::string home() const { return dir_.Path("h"); }
-  std::string Target() const { return "unix:" + home() + "/shim.sock"; }
-  std::string Path(const std::string& name, const std::string& content) const {
-    return home() + "/bin/" + name + "-" + base::Sha256Hex(content).substr(0, kDigits);
-  }
-  std::optional<pid_t> ShimPid() const {
-    const auto children = process::ChildrenOf(supervisor_->pid());
-    return children.size() == 1 ? std::optional(children[0]) : std::nullopt;
-  }
-  std::string RunningProgram() const {
-    std::error_code error;
-    const auto pid = ShimPid();
-    if (!pid) return "";
-    return std::filesystem::read_symlink("/proc/" + std::to_string(*pid) + "/exe", error).string();
-  }
-
- private:
-  std::string Install(const std::string& name, const std::string& content) {
-    const std::string path = Path(name, content);
-    REQUIRE(base::WriteFileAtomic(path, content, 0755).ok());
-    return path;
-  }
-
-  testing::TempDir dir_;
-  std::optional<process::Subprocess> supervisor_;
-};
-
-// The server's side.
-void Send(ShimClient& client, v1::Component component, const std::string& content) {
-  for (std::size_t offset = 0; offset < content.size(); offset += kChunkBytes) {
-    v1::SessionRequest request;
-    auto* chunk = request.mutable_component_chunk();
-    *chunk->mutable_component() = DigestOf(component, content);
-    chunk->set_total_bytes(content.size());
-    chunk->set_offset(offset);
-    chunk->set_data(content.substr(offset, kChunkBytes));
-    client.Write(request);
-  }
-}
-
-void Activate(ShimClient& client, const Programs& programs) {
-  v1::SessionRequest request;
-  *request.mutable_activate()->add_components() = DigestOf(v1::COMPONENT_SHIM, programs.shim);
-  *request.mutable_activate()->add_components() = DigestOf(v1::COMPONENT_RUNNER, programs.runner);
-  client.Write(request);
-}
-
-void Upgrade(ShimClient& client, const Programs& programs) {
-  Send(client, v1::COMPONENT_SHIM, programs.shim);
-  Send(client, v1::COMPONENT_RUNNER, programs.runner);
-  client.AwaitComponent(base::Sha256Hex(programs.shim), v1::COMPONENT_STATE_STAGED);
-  client.AwaitComponent(base::Sha256Hex(programs.runner), v1::COMPONENT_STATE_STAGED);
-  Activate(client, programs);
-}
 
 v1::TaskSpec StartJob(ShimClient& client, const std::string& script, const std::string& word) {
   v1::TaskSpec task = MakeTask("");
@@ -162,14 +40,6 @@ void EndTask(ShimClient& client, const std::string& task_id) {
   client.AwaitState(task_id, v1::TASK_STATE_TERMINATED);
   client.Remove(task_id);
   client.AwaitRemoved(task_id);
-}
-
-// A session with the shim that comes after the one that `client` talks to.
-void Reconnect(std::optional<ShimClient>& client, const InstalledShim& shim) {
-  client->AwaitClosed();
-  client.reset();
-  client.emplace(shim.Target());
-  client->AwaitSynced();
 }
 
 TEST_CASE("T5 a shim goes over to new binaries while a job runs") {
@@ -203,7 +73,8 @@ TEST_CASE("T5 a shim goes over to new binaries while a job runs") {
 TEST_CASE("a new shim that dies or hangs is followed by the old one, which says so") {
   const bool hangs = GENERATE(false, true);
   INFO(hangs);
-  const InstalledShim shim({"--trial-limit", hangs ? "1" : "60"}, hangs ? "hang" : "");
+  const InstalledShim shim(
+      {.flags = {"--trial-limit", hangs ? "1" : "60"}, .bad_shim_mode = hangs ? "hang" : ""});
   std::optional<ShimClient> client(std::in_place, shim.Target());
   const v1::TaskSpec task = StartJob(*client, "echo begun; sleep 600", "begun");
   const v1::TaskStatus before = client->Status(task.task_id());
@@ -222,6 +93,22 @@ TEST_CASE("a new shim that dies or hangs is followed by the old one, which says 
   const auto after = client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
   CHECK(after.container_id() == before.container_id());
   EndTask(*client, task.task_id());
+}
+
+TEST_CASE("the way back is open on a full disk") {
+  const auto disk = testing::SmallDisk::Make(256 << 20);
+  if (!disk) return;
+  const InstalledShim shim(
+      {.home = disk->Path("h"), .flags = {"--trial-limit", "2"}, .bad_shim_mode = "hang"});
+  std::optional<ShimClient> client(std::in_place, shim.Target());
+  Programs programs = ThesePrograms();
+  programs.shim = Stripped(testing::BuildDir() + "/test-bin/bad_shim");
+  Upgrade(*client, programs);
+  client->AwaitUpgrade(v1::UPGRADE_STATE_ACTIVATING);
+  disk->Fill();
+  Reconnect(client, shim);
+  client->AwaitUpgrade(v1::UPGRADE_STATE_ROLLED_BACK);
+  CHECK(shim.RunningProgram() == shim.Path("dstack-shim", ThesePrograms().shim));
 }
 
 TEST_CASE("a shim on trial that is killed before it has proved itself is taken for bad") {
