@@ -15,7 +15,7 @@
 #include "libs/base/status.h"
 #include "services/runner/archive/unpack.h"
 #include "services/runner/job/working_dir.h"
-#include "services/runner/sshd/account.h"
+#include "services/runner/state/visible_dir.h"
 
 namespace dstack::runner {
 namespace {
@@ -205,10 +205,11 @@ absl::Status ApplyDiff(Git& git, const std::string& path) {
                         "applying the changes");
 }
 
-std::string MakeWorkDir(const CheckoutContext& context, const TaskDir& dir) {
-  // Usually the shared directory; in a read-only container it cannot be written.
-  const bool can_write = access(context.shared_dir.c_str(), W_OK) == 0;
-  return base::JoinPath(can_write ? context.shared_dir : dir.root(), "git");
+absl::StatusOr<std::string> MakeWorkDir(const CheckoutContext& context, const TaskDir& dir) {
+  const std::string usual = base::JoinPath(context.shared_dir, "git");
+  // What an earlier process left.
+  RETURN_IF_ERROR(base::RemoveAll(usual));
+  return MakeVisibleDir(usual, base::JoinPath(dir.root(), "git"));
 }
 
 absl::Status FillFromGit(const v1::JobSpec& job,
@@ -220,13 +221,10 @@ absl::Status FillFromGit(const v1::JobSpec& job,
                          const std::stop_token& stop) {
   const v1::GitRepo& repo = job.repo().git();
   ASSIGN_OR_RETURN(const base::GitUrl url, base::ParseGitUrl(repo.clone_url()));
-  if (url.is_ssh() && context.may_change_system && places.can_switch) {
-    // In a read-only container it stays undone; ssh says so then.
-    PrepareJobUser(places.user).IgnoreError();
-  }
+  ASSIGN_OR_RETURN(std::string work_dir, MakeWorkDir(context, dir));
   progress(fmt::format("cloning {} to {}", url.ToString(), repo_dir));
   Git git({.bundle_dir = context.bundle_dir,
-           .work_dir = MakeWorkDir(context, dir),
+           .work_dir = std::move(work_dir),
            .repo_dir = repo_dir,
            .proxies = context.proxies,
            .progress = progress,

@@ -19,8 +19,6 @@ struct CheckoutContext {
   std::string bundle_dir;            // tools; empty: none
   std::string shared_dir;            // for files that the job's user must read
   std::vector<std::string> proxies;  // NAME=value
-  // The container's account files may be changed: ssh must know the job's user.
-  bool may_change_system = false;
 };
 
 // Puts the repository of the job in place as the job's user: clone at the commit with submodules,

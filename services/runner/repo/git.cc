@@ -18,6 +18,8 @@
 #include "libs/base/status.h"
 #include "libs/process/subprocess.h"
 #include "services/runner/repo/tool.h"
+#include "services/runner/sshd/account.h"
+#include "services/runner/sshd/bundle.h"
 
 namespace dstack::runner {
 namespace {
@@ -75,7 +77,6 @@ constexpr std::array kFailures = {
     Failure{"corrupt patch", "the diff is damaged"},
     Failure{"invalid path", "the diff names a path outside the repository"},
     Failure{"beyond a symbolic link", "the diff names a path behind a symbolic link"},
-    Failure{"No user exists for uid", "the job's user is not in the image's /etc/passwd"},
 };
 
 // "Receiving objects:  45% (9/20)" is progress, of the step before the colon.
@@ -139,14 +140,14 @@ absl::Status Git::Prepare(const v1::GitRepo& repo) {
                        "INVALID_STATE",
                        "this host has no bundle of tools, git is missing");
   }
-  // What an earlier process left.
-  RETURN_IF_ERROR(base::RemoveAll(settings_.work_dir));
   RETURN_IF_ERROR(MakeToolLinks(settings_.work_dir));
   RETURN_IF_ERROR(WriteCertificates());
   RETURN_IF_ERROR(WritePrivate(
       "config",
       RenderGitConfig(
           url_, base::JoinPath(settings_.work_dir, "certificates"), repo.oauth_token())));
+  // ssh knows no users by number alone, and images may have no others.
+  if (url_.is_ssh()) RETURN_IF_ERROR(WriteOwnAccounts(places_.user, settings_.work_dir));
   has_key_ = url_.is_ssh() && !repo.private_key().empty();
   if (!has_key_) return absl::OkStatus();
   // ssh cannot read a key whose last line has no end.
@@ -190,6 +191,9 @@ std::vector<std::string> Git::Environment() const {
                                           "GIT_COMMITTER_NAME=dstack",
                                           "GIT_COMMITTER_EMAIL=dstack@localhost",
                                           fmt::format("{}={}", kToolBundle, settings_.bundle_dir)};
+  if (url_.is_ssh()) {
+    environment.push_back(fmt::format("{}={}", kAccountsPasswd, base::JoinPath(dir, "passwd")));
+  }
   if (has_key_) {
     environment.push_back(fmt::format("{}={}", kToolSshKey, base::JoinPath(dir, "key")));
   }

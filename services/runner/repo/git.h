@@ -27,7 +27,8 @@ class Git {
  public:
   struct Settings {
     std::string bundle_dir;
-    // Made for the links, configuration and credentials; readable by the job's user.
+    // Gets the links, configuration and credentials; empty, readable by the job's user, and removed
+    // by the destructor.
     std::string work_dir;
     // Where git runs.
     std::string repo_dir;

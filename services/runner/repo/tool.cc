@@ -108,6 +108,7 @@ std::optional<int> RunAsTool(int argc, char** argv) {
       return kExitNotExecuted;
     }
     if (name == "ssh") {
+      if (std::getenv(kAccountsPasswd) != nullptr) UseOwnAccounts(bundle, &*command);
       const std::vector<std::string> options = SshOptions();
       command->insert(command->end(), options.begin(), options.end());
     }

@@ -113,8 +113,7 @@ CheckoutContext MakeCheckoutContext(const ServeOptions& options) {
   return {.initial_dir = options.initial_dir,
           .bundle_dir = options.ssh_dir,
           .shared_dir = options.shared_dir,
-          .proxies = Proxies(),
-          .may_change_system = options.serving.task_dir == kContainerTaskDir};
+          .proxies = Proxies()};
 }
 
 absl::Status Serve(const ServeOptions& options) {

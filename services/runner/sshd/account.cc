@@ -103,13 +103,6 @@ std::string FindShell() {
   return kOwnProgram;
 }
 
-absl::Status PrepareJobUser(const JobUser& user, const std::string& etc) {
-  RETURN_IF_ERROR(base::MakeDirs(etc, 0755));  // an image without anything
-  const std::string passwd = etc + "/passwd";
-  const std::string changed = WithJobUser(base::ReadFile(passwd).value_or(""), user, FindShell());
-  return changed.empty() ? absl::OkStatus() : Overwrite(passwd, changed);
-}
-
 absl::Status PrepareAccounts(const JobUser& user, const std::string& etc) {
   RETURN_IF_ERROR(base::MakeDirs(etc, 0755));  // an image without anything
   const std::string passwd = etc + "/passwd";

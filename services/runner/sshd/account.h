@@ -27,9 +27,6 @@ std::string WithJobUser(std::string_view passwd, const JobUser& user, const std:
 // The image's shell, see WithJobUser.
 std::string FindShell();
 
-// Adds the job's user to `etc`/passwd. Needs root.
-absl::Status PrepareJobUser(const JobUser& user, const std::string& etc = "/etc");
-
 // Applies all of it below `etc` and makes the directory that sshd changes its root to. Needs root.
 absl::Status PrepareAccounts(const JobUser& user, const std::string& etc = "/etc");
 

@@ -1,7 +1,8 @@
 // Loaded into the bundle's sshd (ld.so --preload) where the system's account files cannot be
 // changed: in a container with a read-only root, or on a host that has no user sshd. Users are
 // looked up in a file of ours, and the unprivileged half of sshd locks itself up in a directory of
-// ours. Only sshd itself sees it: what a session executes is a new program without it.
+// ours. Only sshd itself sees it: what a session executes is a new program without it. The bundle's
+// ssh has it when git calls it: the job's user may be a mere number.
 //
 // C only: the bundle has no C++ library.
 #include <cstdio>

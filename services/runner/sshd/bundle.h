@@ -13,8 +13,9 @@ absl::StatusOr<std::vector<std::string>> BundleCommand(const std::string& bundle
                                                        const std::string& program,
                                                        const std::string& argv0 = "");
 
-// The same command with the library that lets sshd live without the system's account files: it
-// reads kAccountsPasswd (a file like /etc/passwd) and shuts itself up in kAccountsChrootDir.
+// The same command with the library that lets ssh and sshd live without the system's account files:
+// they read kAccountsPasswd (a file like /etc/passwd), and sshd shuts itself up in
+// kAccountsChrootDir.
 void UseOwnAccounts(const std::string& bundle_dir, std::vector<std::string>* command);
 
 // Variables of that library.

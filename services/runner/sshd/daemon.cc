@@ -25,6 +25,7 @@
 #include "services/runner/sshd/bundle.h"
 #include "services/runner/sshd/config.h"
 #include "services/runner/sshd/host_key.h"
+#include "services/runner/state/visible_dir.h"
 
 namespace dstack::runner {
 namespace {
@@ -68,28 +69,13 @@ SshDaemon::~SshDaemon() {
 void SshDaemon::Start(Access access) {
   if (settings_.bundle_dir.empty() || phase_ != Phase::kIdle) return;
   access_ = std::move(access);
-  absl::Status prepared = MakeStateDir();
-  if (prepared.ok()) prepared = PrepareUsers();
+  auto made = MakeVisibleDir(settings_.state_dir, settings_.private_dir);
+  if (!made.ok()) return GiveUp(base::Message(made.status()));
+  state_dir_ = *std::move(made);
+  absl::Status prepared = PrepareUsers();
   if (prepared.ok()) prepared = WriteHostKey();
   if (!prepared.ok()) return GiveUp(base::Message(prepared));
   MakeHostKey();
-}
-
-// With a read-only root the usual place cannot be made, but there is nearly always one in memory.
-// The directory has a name that nobody could take before, and others can look into it.
-absl::Status SshDaemon::MakeStateDir() {
-  state_dir_ = settings_.state_dir;
-  const absl::Status made = base::MakeDirs(state_dir_, 0755);
-  if (made.ok()) return made;
-  for (const char* parent : {"/dev/shm", "/tmp", "/run"}) {
-    std::string path = fmt::format("{}/dstack-sshd-XXXXXX", parent);
-    if (mkdtemp(path.data()) == nullptr) continue;
-    state_dir_ = path;
-    return chmod(path.c_str(), 0755) == 0 ? absl::OkStatus() : base::ErrnoError(errno, path);
-  }
-  // The last place: here only root can read the keys.
-  state_dir_ = settings_.private_dir;
-  return base::MakeDirs(state_dir_, 0755).ok() ? absl::OkStatus() : made;
 }
 
 absl::Status SshDaemon::PrepareUsers() {

@@ -66,7 +66,6 @@ class SshDaemon {
   void MakeHostKey();
   void StartDaemon();
   void Restart();
-  absl::Status MakeStateDir();
   absl::Status PrepareUsers();
   absl::Status WriteHostKey();
   absl::Status WriteConfig();

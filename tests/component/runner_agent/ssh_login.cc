@@ -5,6 +5,7 @@
 #include <catch2/catch.hpp>
 #include <fmt/format.h>
 
+#include "libs/base/file.h"
 #include "libs/testing/paths.h"
 
 namespace dstack::runner {
@@ -20,6 +21,12 @@ std::string MakeSshKey(const std::string& dir) {
   INFO(made.status());
   REQUIRE(made.ok());
   return key;
+}
+
+std::string TrustHostKey(const std::string& dir, std::uint32_t port, const std::string& key) {
+  const std::string path = dir + "/known_hosts";
+  REQUIRE(base::WriteFileAtomic(path, fmt::format("[127.0.0.1]:{} {}\n", port, key)).ok());
+  return path;
 }
 
 std::vector<std::string> SshOptions(const std::string& identity,

@@ -14,6 +14,9 @@ std::string SshBundle();
 // Makes the key pair `dir`/id and `dir`/id.pub; returns the path of the private key.
 std::string MakeSshKey(const std::string& dir);
 
+// Writes `dir`/known_hosts, which trusts this key of a job's sshd alone; returns its path.
+std::string TrustHostKey(const std::string& dir, std::uint32_t port, const std::string& key);
+
 // Options of ssh, sftp and scp for a job's sshd; this machine's configuration does not count.
 // `known_hosts`: file with the only key that is trusted; empty: any.
 std::vector<std::string> SshOptions(const std::string& identity,

@@ -34,11 +34,8 @@ TEST_CASE("ssh into a running job") {
   f.Run(job);
   const v1::JobStatus status = f.client->AwaitSshPort();
   CHECK(status.ssh_host_key().starts_with("ssh-ed25519 "));
-  const std::string known_hosts = keys.path() + "/known_hosts";
-  REQUIRE(base::WriteFileAtomic(known_hosts,
-                                "[127.0.0.1]:" + std::to_string(status.ssh_port()) + " " +
-                                    status.ssh_host_key() + "\n")
-              .ok());
+  const std::string known_hosts =
+      TrustHostKey(keys.path(), status.ssh_port(), status.ssh_host_key());
 
   const process::RunResult result = SshInto(SshOptions(key, status.ssh_port(), known_hosts),
                                             {"printenv", "TOKEN", "DSTACK_RUN_NAME"});

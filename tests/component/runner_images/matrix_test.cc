@@ -13,8 +13,8 @@
 #include "libs/process/subprocess.h"
 #include "libs/testing/await.h"
 #include "libs/testing/temp_dir.h"
+#include "tests/component/runner_agent/root_container.h"
 #include "tests/component/runner_agent/ssh_login.h"
-#include "tests/component/runner_images/root_container.h"
 
 // The same job in images of every kind: environment, output, exit, and logins with the real ssh,
 // sftp, scp and rsync.
@@ -31,6 +31,7 @@ struct Image {
   std::vector<std::string> env = {};
   std::string home = "/";  // that the job sees
   std::string uid = "0";
+  std::string shell = "/bin/sh";  // of a login
 };
 
 const std::vector<std::string> kApplets = {
@@ -58,7 +59,8 @@ std::vector<Image> Images() {
              c.MakeDir("/root");
            },
        .env = {"TZ=Pacific/Chatham", "LANG=tr_TR.UTF-8", "LC_ALL=tr_TR.UTF-8"},
-       .home = "/root"},
+       .home = "/root",
+       .shell = "/bin/bash"},
       {.name = "no users, no /tmp", .make = [](RootContainer& c) { c.AddBusybox(kApplets); }},
       {.name = "a user by number that nobody knows",
        .make =
@@ -106,12 +108,23 @@ std::vector<std::string> Join(std::vector<std::string> head, const std::vector<s
   return head;
 }
 
+// A connection through the job's sshd to a port in there; the one that surely answers is its own.
+void CheckForward(const std::vector<std::string>& options,
+                  const std::string& target,
+                  std::uint32_t port) {
+  const auto forward =
+      RunTool(Join(Join({"ssh"}, options), {"-W", fmt::format("127.0.0.1:{}", port), target}));
+  INFO(forward.stderr_text);
+  CHECK(forward.stdout_text.starts_with("SSH-2.0-"));
+}
+
 void CheckLogins(RootContainer& container, const Image& image, std::uint32_t port) {
   const std::string target = image.login + "@127.0.0.1";
   const auto options = SshOptions(container.key(), port);
-  const auto shell = SshInto(options, {"echo $DSTACK_RUN_NAME; id -u"}, image.login);
+  const auto shell = SshInto(options, {"echo $DSTACK_RUN_NAME $SHELL; id -u"}, image.login);
   INFO(shell.stderr_text);
-  CHECK(shell.stdout_text == "run\n" + image.uid + "\n");
+  CHECK(shell.stdout_text == "run " + image.shell + "\n" + image.uid + "\n");
+  CheckForward(options, target, port);
 
   const testing::TempDir local;
   const std::string here = local.Path("here");
@@ -146,9 +159,7 @@ TEST_CASE("the same job in images of every kind") {
       const std::string line =
           fmt::format("{} {} run 0 / of the job{}\n", image.uid, image.home, language);
       container.client().AwaitText(common::v1::LOG_SOURCE_JOB, line);
-      container.client().StopJob(0);
-      container.client().AwaitState(v1::JOB_STATE_FINISHED);
-      container.Leave();
+      container.StopAndLeave();
       INFO(container.runner_log());
       // bash complains first about a language that the image has not.
       CHECK_THAT(container.output(), Catch::EndsWith(line));
@@ -170,12 +181,11 @@ TEST_CASE("an image with one static program: no shell, but sftp and forwards") {
                             "get /mark " + local.Path("mark") + "\n");
   INFO(sftp.stderr_text << container.runner_log());
   CHECK(base::ReadFile(local.Path("mark")).value_or("?") == "marked");
+  CheckForward(options, "root@127.0.0.1", port);
   const auto shell = SshInto(options, {"true"});
   CHECK(shell.exit.code == 127);
   CHECK(shell.stderr_text.find("this image has no shell") != std::string::npos);
-  container.client().StopJob(0);
-  container.client().AwaitState(v1::JOB_STATE_FINISHED);
-  container.Leave();
+  container.StopAndLeave();
 }
 
 TEST_CASE("rsync into an image that has it") {
@@ -197,9 +207,7 @@ TEST_CASE("rsync into an image that has it") {
   INFO(rsync.stderr_text);
   CHECK(rsync.exit.code == 0);
   CHECK(base::ReadFile(container.root() + "/data/a").value_or("?") == "synced");
-  container.client().StopJob(0);
-  container.client().AwaitState(v1::JOB_STATE_FINISHED);
-  container.Leave();
+  container.StopAndLeave();
 }
 
 TEST_CASE("a host key that the server chose, and an sshd that comes back") {
@@ -207,10 +215,7 @@ TEST_CASE("a host key that the server chose, and an sshd that comes back") {
   RootContainer container;
   container.AddBusybox(kApplets);
   const testing::TempDir keys;
-  const std::string host_key = keys.Path("host");
-  REQUIRE(process::RunChecked(
-              {"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", host_key}, 20s)
-              .ok());
+  const std::string host_key = MakeSshKey(keys.path());
   std::string public_key = base::ReadFile(host_key + ".pub").value();
   public_key = public_key.substr(0, public_key.find_last_not_of(" \n") + 1);
   container.Start();
@@ -220,10 +225,8 @@ TEST_CASE("a host key that the server chose, and an sshd that comes back") {
   const v1::JobStatus status = container.client().AwaitSshPort();
   CHECK(status.ssh_host_key() == public_key);
   // A client that knows the key in advance verifies it.
-  REQUIRE(base::WriteFileAtomic(keys.Path("known"),
-                                fmt::format("[127.0.0.1]:{} {}\n", status.ssh_port(), public_key))
-              .ok());
-  const auto options = SshOptions(container.key(), status.ssh_port(), keys.Path("known"));
+  const auto options = SshOptions(
+      container.key(), status.ssh_port(), TrustHostKey(keys.path(), status.ssh_port(), public_key));
   CHECK(SshInto(options, {"echo in"}).stdout_text == "in\n");
   // Its title shows no more than its loader.
   const pid_t sshd = container.ChildPid("ld-linux");
@@ -231,9 +234,7 @@ TEST_CASE("a host key that the server chose, and an sshd that comes back") {
   kill(sshd, SIGKILL);
   container.client().AwaitText(common::v1::LOG_SOURCE_RUNNER, "sshd ended and is started again");
   testing::Await(20s, [&] { return SshInto(options, {"echo again"}).stdout_text == "again\n"; });
-  container.client().StopJob(0);
-  container.client().AwaitState(v1::JOB_STATE_FINISHED);
-  container.Leave();
+  container.StopAndLeave();
 }
 
 TEST_CASE("R1 the configured working directory is made and used by the command") {
@@ -243,10 +244,7 @@ TEST_CASE("R1 the configured working directory is made and used by the command")
   container.Start();
   v1::JobSpec job = MakeJob({"sh", "-c", "pwd; echo $DSTACK_WORKING_DIR"});
   job.set_working_dir("/new/work");
-  container.client().Submit(job);
-  container.client().StartJob();
-  container.client().AwaitState(v1::JOB_STATE_FINISHED);
-  container.Leave();
+  container.RunToEnd(job);
   CHECK(container.output() == "/new/work\n/new/work\n");
 }
 
@@ -255,10 +253,7 @@ TEST_CASE("R2 without a working directory the command starts where the container
   RootContainer container;
   container.AddBusybox(kApplets);
   container.Start();
-  container.client().Submit(MakeJob({"sh", "-c", "pwd"}));
-  container.client().StartJob();
-  container.client().AwaitState(v1::JOB_STATE_FINISHED);
-  container.Leave();
+  container.RunToEnd(MakeJob({"sh", "-c", "pwd"}));
   CHECK(container.output() == "/\n");
 }
 

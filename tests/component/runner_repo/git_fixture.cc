@@ -77,6 +77,10 @@ std::string GitRepository::Diff() const {
   return Git({"diff", "--cached", "--binary", "HEAD"}) + "\n";
 }
 
+std::string GitRepository::SshUrl(const std::string& user, std::uint16_t port) const {
+  return fmt::format("ssh://{}@127.0.0.1:{}{}", user, port, path_);
+}
+
 GitHttpServer::GitHttpServer(const std::string& root,
                              const std::string& token,
                              const std::string& certificate)

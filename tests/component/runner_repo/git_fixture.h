@@ -20,6 +20,8 @@ class GitRepository {
   // Commits everything; returns the commit.
   std::string Commit(const std::string& message) const;
   std::string Diff() const;
+  // As the sshd on this port of loopback serves it.
+  std::string SshUrl(const std::string& user, std::uint16_t port) const;
 
   const std::string& path() const { return path_; }
 

@@ -3,7 +3,9 @@
 #include <map>
 #include <string>
 
+#include <absl/cleanup/cleanup.h>
 #include <catch2/catch.hpp>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -55,30 +57,45 @@ struct RepoFixture : Shared, Fixture {
     }
     client->StartJob();
   }
+  v1::JobStatus RunToEnd(const v1::JobSpec& job, const std::string& file = "") {
+    RunWith(job, file);
+    const v1::JobStatus status = Finish();
+    UNSCOPED_INFO(status.message() << log());
+    return status;
+  }
   const std::string& output() { return store.text[LOG_SOURCE_JOB]; }
   const std::string& log() { return store.text[LOG_SOURCE_RUNNER]; }
 
   const std::string work;
 };
 
+// The same with a repository on a server.
+struct OriginFixture : RepoFixture {
+  explicit OriginFixture(const std::string& token = "")
+      : origin(temp.Path("srv/r")), server(temp.Path("srv"), token) {}
+
+  std::string Commit(const std::string& name, const std::string& content) const {
+    origin.Write(name, content);
+    return origin.Commit(name);
+  }
+  v1::JobSpec Job(const std::string& script) const {
+    return RepoFixture::Job(script, server.Url("r"));
+  }
+
+  const GitRepository origin;
+  const GitHttpServer server;
+};
+
 TEST_CASE("R10 a remote repository is at the requested commit, with name and e-mail") {
-  RepoFixture f;
-  const GitRepository origin(f.temp.Path("srv/r"));
-  origin.Write("a.txt", "one\n");
-  const std::string first = origin.Commit("first");
-  origin.Write("a.txt", "two\n");
-  origin.Commit("second");
-  const GitHttpServer server(f.temp.Path("srv"));
+  OriginFixture f;
+  const std::string first = f.Commit("a.txt", "one\n");
+  f.Commit("a.txt", "two\n");
   v1::JobSpec job =
-      f.Job("cat a.txt; echo $DSTACK_REPO_ID; [ $DSTACK_REPO_DIR = $PWD ] && echo here; ls -A1",
-            server.Url("r"));
+      f.Job("cat a.txt; echo $DSTACK_REPO_ID; [ $DSTACK_REPO_DIR = $PWD ] && echo here; ls -A1");
   job.mutable_repo()->mutable_git()->set_hash(first);
   job.mutable_repo()->mutable_git()->set_user_name("Ann Example");
   job.mutable_repo()->mutable_git()->set_user_email("ann@example.com");
-  f.RunWith(job);
-  const v1::JobStatus status = f.Finish();
-  INFO(status.message() << f.log());
-  CHECK(status.exit_status() == 0);
+  CHECK(f.RunToEnd(job).exit_status() == 0);
   CHECK(f.output() == "one\nrepo-12345678\nhere\n.git\na.txt\n");
   const std::string config = base::ReadFile(f.work + "/.git/config").value();
   CHECK(config.find("name = Ann Example") != std::string::npos);
@@ -87,36 +104,29 @@ TEST_CASE("R10 a remote repository is at the requested commit, with name and e-m
 }
 
 TEST_CASE("a branch, its submodules, and an LFS pointer that stays one") {
-  RepoFixture f;
+  OriginFixture f;
   const GitRepository inner(f.temp.Path("srv/inner"));
   inner.Write("deep.txt", "deep\n");
   inner.Commit("inner");
   const GitRepository middle(f.temp.Path("srv/middle"));
   middle.Git({"submodule", "--quiet", "add", "../inner", "inner"});
   middle.Commit("middle");
-  const GitRepository origin(f.temp.Path("srv/r"));
-  origin.Write("main.txt", "main\n");
-  origin.Commit("main");
-  origin.Git({"checkout", "--quiet", "-b", "topic"});
-  origin.Git({"submodule", "--quiet", "add", "../middle", "sub/middle"});
-  origin.Write(".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n");
-  origin.Write("w.bin", "version https://git-lfs.github.com/spec/v1\n");
-  origin.Commit("topic");
-  origin.Git({"checkout", "--quiet", "main"});
-  const GitHttpServer server(f.temp.Path("srv"));
-  v1::JobSpec job = f.Job("cat sub/middle/inner/deep.txt w.bin; cat .git/HEAD", server.Url("r"));
+  f.Commit("main.txt", "main\n");
+  f.origin.Git({"checkout", "--quiet", "-b", "topic"});
+  f.origin.Git({"submodule", "--quiet", "add", "../middle", "sub/middle"});
+  f.origin.Write(".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n");
+  f.Commit("w.bin", "version https://git-lfs.github.com/spec/v1\n");
+  f.origin.Git({"checkout", "--quiet", "main"});
+  v1::JobSpec job = f.Job("cat sub/middle/inner/deep.txt w.bin; cat .git/HEAD");
   job.mutable_repo()->mutable_git()->set_branch("topic");
   job.mutable_repo()->mutable_git()->set_is_single_branch(true);
-  f.RunWith(job);
-  const v1::JobStatus status = f.Finish();
-  INFO(status.message() << f.log());
+  f.RunToEnd(job);
   CHECK(f.output() == "deep\nversion https://git-lfs.github.com/spec/v1\nref: refs/heads/topic\n");
 }
 
-// A repository on its server and a changed copy of it, whose diff a job brings along.
-struct Changes {
-  explicit Changes(const RepoFixture& f)
-      : origin(f.temp.Path("srv/r")), changed(f.temp.Path("changed")) {}
+// A changed copy of the repository, whose diff a job brings along.
+struct Changes : OriginFixture {
+  Changes() : changed(temp.Path("changed")) {}
 
   // What the origin has so far is the commit that the diff is for.
   void Base() {
@@ -124,16 +134,12 @@ struct Changes {
     changed.Git({"pull", "--quiet", origin.path(), "main"});
   }
   // Runs a job with this diff: everything is as in the copy.
-  void Check(RepoFixture& f, const std::string& diff) const {
-    const GitHttpServer server(f.temp.Path("srv"));
-    v1::JobSpec job = f.Job("true", server.Url("r"));
+  void Check(const std::string& diff) {
+    v1::JobSpec job = Job("true");
     job.mutable_repo()->mutable_git()->set_hash(commit);
     job.mutable_repo()->mutable_git()->set_diff_digest(base::Sha256Hex(diff));
-    f.RunWith(job, diff);
-    const v1::JobStatus status = f.Finish();
-    INFO(status.message() << f.log());
-    REQUIRE(status.exit_status() == 0);
-    CHECK(Listing(f.work) == Listing(changed.path()));
+    REQUIRE(RunToEnd(job, diff).exit_status() == 0);
+    CHECK(Listing(work) == Listing(changed.path()));
   }
 
   // Path, permission to execute and content of each file.
@@ -148,14 +154,12 @@ struct Changes {
     return files;
   }
 
-  const GitRepository origin;
   const GitRepository changed;
   std::string commit;
 };
 
 TEST_CASE("D1 a diff with edits, renames, deletions, new directories and no last newline") {
-  RepoFixture f;
-  Changes c(f);
+  Changes c;
   c.origin.Write("edit.txt", "1\n2\n3\n");
   c.origin.Write("append.txt", "x\n");
   c.origin.Write("gone.txt", "bye\n");
@@ -173,13 +177,12 @@ TEST_CASE("D1 a diff with edits, renames, deletions, new directories and no last
   c.changed.Write("bare.txt", "an end\n");
   c.changed.Write("stays-bare.txt", "1\nzwei\nno end");
   c.changed.Write("new/dir/file", "new\n");
-  c.Check(f, c.changed.Diff());
-  CHECK_FALSE(base::Exists(f.work + "/old"));
+  c.Check(c.changed.Diff());
+  CHECK_FALSE(base::Exists(c.work + "/old"));
 }
 
 TEST_CASE("D2 a diff with binary content, permissions to execute, and without its last newline") {
-  RepoFixture f;
-  Changes c(f);
+  Changes c;
   c.origin.Write("run.sh", "echo x\n");
   c.origin.Write("no-more.sh", "echo x\n", 0755);
   c.origin.Write("blob", std::string("\0\1\2\3", 4) + std::string(300, 'b'));
@@ -192,50 +195,41 @@ TEST_CASE("D2 a diff with binary content, permissions to execute, and without it
   std::string diff = c.changed.Diff();
   // As a client may cut it.
   while (diff.ends_with('\n')) diff.pop_back();
-  c.Check(f, diff);
+  c.Check(diff);
 }
 
 TEST_CASE("D2 a text diff without its last newline, and an empty one") {
-  RepoFixture f;
-  Changes c(f);
+  Changes c;
   c.origin.Write("a", "1\n2\n");
   c.Base();
   SECTION("cut") {
     c.changed.Write("a", "1\nzwei\n");
     std::string diff = c.changed.Diff();
     while (diff.ends_with('\n')) diff.pop_back();
-    c.Check(f, diff);
+    c.Check(diff);
   }
-  SECTION("empty") { c.Check(f, ""); }
+  SECTION("empty") { c.Check(""); }
 }
 
 TEST_CASE("a token repository: the token goes to its server and nowhere else") {
-  RepoFixture f;
-  const GitRepository origin(f.temp.Path("srv/r"));
-  origin.Write("a", "private\n");
-  origin.Commit("first");
-  const GitHttpServer server(f.temp.Path("srv"), "s3cret-token");
-  v1::JobSpec job = f.Job("cat a; env; cat .git/config; ls " + f.temp.path(), server.Url("r"));
+  OriginFixture f("s3cret-token");
+  f.Commit("a", "private\n");
+  v1::JobSpec job = f.Job("cat a; env; cat .git/config; ls " + f.temp.path());
   SECTION("right") {
     job.mutable_repo()->mutable_git()->set_oauth_token("s3cret-token");
-    f.RunWith(job);
-    const v1::JobStatus status = f.Finish();
-    INFO(status.message() << f.log());
-    CHECK(status.exit_status() == 0);
+    CHECK(f.RunToEnd(job).exit_status() == 0);
     CHECK(f.output().starts_with("private\n"));
     CHECK_FALSE(base::Exists(f.temp.Path("git")));
   }
   SECTION("wrong") {
     job.mutable_repo()->mutable_git()->set_oauth_token("s3cret-wrong");
-    f.RunWith(job);
-    const v1::JobStatus status = f.Finish();
+    const v1::JobStatus status = f.RunToEnd(job);
     CHECK(status.finish_reason() == v1::FINISH_REASON_EXECUTOR_ERROR);
     CHECK(status.message().find("authentication failed") != std::string::npos);
     CHECK(status.message().find("s3cret") == std::string::npos);
   }
   SECTION("none") {
-    f.RunWith(job);
-    CHECK(f.Finish().message().find("authentication failed: a token is needed") !=
+    CHECK(f.RunToEnd(job).message().find("authentication failed: a token is needed") !=
           std::string::npos);
   }
   CHECK(f.output().find("s3cret") == std::string::npos);
@@ -243,34 +237,24 @@ TEST_CASE("a token repository: the token goes to its server and nowhere else") {
 }
 
 TEST_CASE("a key repository over ssh") {
-  RepoFixture f;
+  OriginFixture f;
+  f.Commit("a", "by key\n");
   const testing::MiniSshd sshd;
-  const GitRepository origin(f.temp.Path("srv/r"));
-  origin.Write("a", "by key\n");
-  origin.Commit("first");
-  const std::string url =
-      "ssh://" + sshd.user() + "@127.0.0.1:" + std::to_string(sshd.port()) + origin.path();
-  v1::JobSpec job = f.Job("cat a", url);
+  v1::JobSpec job = f.RepoFixture::Job("cat a", f.origin.SshUrl(sshd.user(), sshd.port()));
   SECTION("with its key") {
     job.mutable_repo()->mutable_git()->set_private_key(sshd.private_key().Reveal());
-    f.RunWith(job);
-    const v1::JobStatus status = f.Finish();
-    INFO(status.message() << f.log());
+    f.RunToEnd(job);
     CHECK(f.output() == "by key\n");
   }
   SECTION("without one") {
-    f.RunWith(job);
-    CHECK(f.Finish().message().find("the key was not accepted") != std::string::npos);
+    CHECK(f.RunToEnd(job).message().find("the key was not accepted") != std::string::npos);
   }
 }
 
 TEST_CASE("what fails is said") {
-  RepoFixture f;
-  const GitRepository origin(f.temp.Path("srv/r"));
-  origin.Write("a", "x\n");
-  origin.Commit("first");
-  const GitHttpServer server(f.temp.Path("srv"));
-  v1::JobSpec job = f.Job("true", server.Url("r"));
+  OriginFixture f;
+  f.Commit("a", "x\n");
+  v1::JobSpec job = f.Job("true");
   std::string diff;
   std::string expected;
   SECTION("commit") {
@@ -282,7 +266,7 @@ TEST_CASE("what fails is said") {
     expected = "there is no branch \"nope\"";
   }
   SECTION("repository") {
-    job.mutable_repo()->mutable_git()->set_clone_url(server.Url("nope"));
+    job.mutable_repo()->mutable_git()->set_clone_url(f.server.Url("nope"));
     expected = "there is no such repository";
   }
   SECTION("host") {
@@ -309,8 +293,7 @@ TEST_CASE("what fails is said") {
     expected = "is not empty";
   }
   if (!diff.empty()) job.mutable_repo()->mutable_git()->set_diff_digest(base::Sha256Hex(diff));
-  f.RunWith(job, diff);
-  const v1::JobStatus status = f.Finish();
+  const v1::JobStatus status = f.RunToEnd(job, diff);
   CHECK(status.finish_reason() == v1::FINISH_REASON_EXECUTOR_ERROR);
   INFO(status.message());
   CHECK(status.message().find(expected) != std::string::npos);
@@ -318,50 +301,84 @@ TEST_CASE("what fails is said") {
 }
 
 TEST_CASE("a directory with lost+found is empty, one that is skipped stays") {
-  RepoFixture f;
-  const GitRepository origin(f.temp.Path("srv/r"));
-  origin.Write("a", "cloned\n");
-  origin.Commit("first");
-  const GitHttpServer server(f.temp.Path("srv"));
-  v1::JobSpec job = f.Job("cat a", server.Url("r"));
+  OriginFixture f;
+  f.Commit("a", "cloned\n");
+  v1::JobSpec job = f.Job("cat a");
   REQUIRE(base::MakeDirs(f.work + "/lost+found").ok());
   SECTION("lost+found") {
-    f.RunWith(job);
-    f.Finish();
+    f.RunToEnd(job);
     CHECK(f.output() == "cloned\n");
     CHECK(base::Exists(f.work + "/lost+found"));
   }
   SECTION("half done by an earlier runner") {
     REQUIRE(base::WriteFileAtomic(f.work + "/.dstack-checkout", "").ok());
     REQUIRE(base::WriteFileAtomic(f.work + "/a", "half").ok());
-    f.RunWith(job);
-    f.Finish();
+    f.RunToEnd(job);
     CHECK(f.output() == "cloned\n");
     CHECK_FALSE(base::Exists(f.work + "/.dstack-checkout"));
   }
   SECTION("skip") {
     REQUIRE(base::WriteFileAtomic(f.work + "/a", "mine\n").ok());
     job.mutable_repo()->set_exists_action(v1::REPO_EXISTS_ACTION_SKIP);
-    f.RunWith(job);
-    f.Finish();
+    f.RunToEnd(job);
     CHECK(f.output() == "mine\n");
   }
 }
 
+TEST_CASE("a disk without space for the repository is said") {
+  OriginFixture f;
+  REQUIRE(base::MakeDirs(f.work).ok());
+  if (mount("tmpfs", f.work.c_str(), "tmpfs", 0, "size=300k,mode=0755") != 0) {
+    return testing::Skip("kernel: no mounts");
+  }
+  const auto unmount = absl::MakeCleanup([&] { umount2(f.work.c_str(), MNT_DETACH); });
+  std::string noise;
+  for (int i = 0; i < 20'000; ++i) noise += base::Sha256Hex(std::to_string(i));
+  f.Commit("large", noise);
+  const v1::JobStatus status = f.RunToEnd(f.Job("echo never"));
+  CHECK(status.finish_reason() == v1::FINISH_REASON_EXECUTOR_ERROR);
+  CHECK_THAT(status.message(), Catch::Contains("no space left on the disk"));
+  CHECK(f.output().empty());
+}
+
+// Every commit has the one before as a submodule of itself.
+TEST_CASE("submodules come down to ten levels, deeper ones are refused") {
+  OriginFixture f;
+  std::string commit = f.Commit(".gitmodules", "[submodule \"r\"]\n\tpath = r\n\turl = ../r\n");
+  f.origin.Git({"rm", "--quiet", "--cached", ".gitmodules"});
+  f.origin.Git({"commit", "--quiet", "--amend", "--allow-empty", "-m", "level 0"});
+  commit = f.origin.Git({"rev-parse", "HEAD"});
+  const auto add_level = [&] {
+    f.origin.Git({"add", ".gitmodules"});
+    f.origin.Git({"update-index", "--add", "--cacheinfo", "160000," + commit + ",r"});
+    f.origin.Git({"commit", "--quiet", "-m", "one level more"});
+    commit = f.origin.Git({"rev-parse", "HEAD"});
+  };
+  for (int level = 0; level < 10; ++level) add_level();
+  SECTION("ten") {
+    CHECK(f.RunToEnd(f.Job("cd r/r/r/r/r/r/r/r/r/r && git --no-pager log --format=%s"))
+              .exit_status() == 0);
+    CHECK(f.output() == "level 0\n");
+  }
+  SECTION("eleven") {
+    add_level();
+    CHECK_THAT(f.RunToEnd(f.Job("echo never")).message(),
+               Catch::Contains("submodules are nested deeper than 10"));
+  }
+}
+
 TEST_CASE("a hostile repository runs nothing: no hooks, no filters, no links out") {
-  RepoFixture f;
-  const GitRepository origin(f.temp.Path("srv/r"));
-  origin.Write("a", "x\n");
-  origin.Write(".gitattributes", "* filter=evil\n");
-  origin.Write(".gitmodules",
-               "[submodule \"evil\"]\n\tpath = evil\n\turl = ext::sh -c \"touch " +
-                   f.temp.Path("owned") + "\"\n\tupdate = !touch " + f.temp.Path("owned") + "\n");
-  origin.Git({"add", "--all"});
-  origin.Git({"update-index", "--add", "--cacheinfo", "160000," + std::string(40, '1') + ",evil"});
-  origin.Git({"commit", "--quiet", "-m", "evil"});
-  const GitHttpServer server(f.temp.Path("srv"));
-  f.RunWith(f.Job("echo never", server.Url("r")));
-  const v1::JobStatus status = f.Finish();
+  OriginFixture f;
+  f.origin.Write("a", "x\n");
+  f.origin.Write(".gitattributes", "* filter=evil\n");
+  f.origin.Write(".gitmodules",
+                 "[submodule \"evil\"]\n\tpath = evil\n\turl = ext::sh -c \"touch " +
+                     f.temp.Path("owned") + "\"\n\tupdate = !touch " + f.temp.Path("owned") + "\n");
+  f.origin.Git({"add", "--all"});
+  f.origin.Git(
+      {"update-index", "--add", "--cacheinfo", "160000," + std::string(40, '1') + ",evil"});
+  f.origin.Git({"commit", "--quiet", "-m", "evil"});
+  const v1::JobStatus status = f.RunToEnd(f.Job("echo never"));
   CHECK(status.finish_reason() == v1::FINISH_REASON_EXECUTOR_ERROR);
   CHECK(status.message().find("submodules") != std::string::npos);
   CHECK_FALSE(base::Exists(f.temp.Path("owned")));
@@ -369,16 +386,11 @@ TEST_CASE("a hostile repository runs nothing: no hooks, no filters, no links out
 
 TEST_CASE("a repository belongs to the job's user") {
   if (geteuid() != 0) return testing::Skip("kernel: not root");
-  RepoFixture f;
-  const GitRepository origin(f.temp.Path("srv/r"));
-  origin.Write("dir/a", "x\n");
-  origin.Commit("first");
-  const GitHttpServer server(f.temp.Path("srv"));
-  v1::JobSpec job = f.Job("stat -c '%U %n' . dir dir/a .git/HEAD", server.Url("r"));
+  OriginFixture f;
+  f.Commit("dir/a", "x\n");
+  v1::JobSpec job = f.Job("stat -c '%U %n' . dir dir/a .git/HEAD");
   job.mutable_user()->set_username("nobody");
-  f.RunWith(job);
-  const v1::JobStatus status = f.Finish();
-  INFO(status.message() << f.log());
+  f.RunToEnd(job);
   CHECK(f.output() == "nobody .\nnobody dir\nnobody dir/a\nnobody .git/HEAD\n");
 }
 
@@ -394,8 +406,7 @@ TEST_CASE("R6 an uploaded tar is extracted into the directory of the repository"
   job.set_working_dir(f.work);
   job.mutable_repo()->set_path("../code");
   job.mutable_repo()->set_archive_digest(base::Sha256Hex(tar));
-  f.RunWith(job, tar);
-  f.Finish();
+  f.RunToEnd(job, tar);
   CHECK(f.output() == "from tar\n");
 }
 

@@ -1,4 +1,4 @@
-#include "tests/component/runner_images/root_container.h"
+#include "tests/component/runner_agent/root_container.h"
 
 #include <chrono>
 #include <filesystem>
@@ -21,13 +21,18 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr char kBusybox[] = "/bin/busybox";
-// Arguments: root, "ro" or "rw", environment for the runner.
+// Arguments: root, runner, bundle, "ro" or "rw", "pts" or "none", commands, environment for the
+// runner.
 constexpr char kEnter[] =
-    "root=$1; mode=$2; shift 2\n"
+    "root=$1; runner=$2; bundle=$3; mode=$4; terminals=$5; before=$6; shift 6\n"
     "mount --bind \"$root\" \"$root\"\n"
+    "mount --bind \"$runner\" \"$root/usr/local/bin/dstack-runner\"\n"
+    "mount --bind \"$bundle\" \"$root/opt/dstack/ssh\"\n"
     "mount --bind \"$root/dstack/runner\" \"$root/dstack/runner\"\n"
     "mount -t proc proc \"$root/proc\"\n"
-    "mount -t devpts -o newinstance,ptmxmode=0666 devpts \"$root/dev/pts\"\n"
+    "[ \"$terminals\" = none ] ||"
+    " mount -t devpts -o newinstance,ptmxmode=0666 devpts \"$root/dev/pts\"\n"
+    "eval \"$before\"\n"
     "[ ! -d \"$root/dev/shm\" ] || mount -t tmpfs tmpfs \"$root/dev/shm\"\n"
     "[ \"$mode\" = rw ] || mount -o remount,bind,ro \"$root\"\n"
     "exec env -i \"$@\" chroot \"$root\" /usr/local/bin/dstack-runner supervise"
@@ -43,22 +48,25 @@ bool RootContainer::IsPossible() {
 RootContainer::RootContainer() {
   // As the root of an image is: other users may look into it.
   REQUIRE(chmod(root().c_str(), 0755) == 0);
-  for (const char* dir : {"/proc", "/dev/pts", "/usr/local/bin", "/opt/dstack"}) MakeDir(dir);
+  for (const char* dir : {"/proc", "/dev/pts", "/opt/dstack/ssh"}) MakeDir(dir);
   // Others may look into /dstack, but not into the task's directory.
   MakeDir("/dstack");
   REQUIRE(base::MakeDirs(task_dir(), 0700).ok());
   REQUIRE(symlink("pts/ptmx", (root() + "/dev/ptmx").c_str()) == 0);
-  REQUIRE(
-      process::RunChecked({"mknod", "-m", "666", root() + "/dev/null", "c", "1", "3"}, 20s).ok());
-  std::filesystem::copy_file(testing::StaticBinary("dstack-runner"),
-                             root() + "/usr/local/bin/dstack-runner");
-  std::filesystem::copy(
-      SshBundle(), root() + "/opt/dstack/ssh", std::filesystem::copy_options::recursive);
+  MakeDevice("null", "3");
+  MakeDevice("urandom", "9");
+  Write("/usr/local/bin/dstack-runner", "");  // mounted
   REQUIRE(base::WriteFileAtomic(task_dir() + "/token", token_, 0600).ok());
   MakeSshKey(keys_.path());
   REQUIRE(
       base::WriteFileAtomic(task_dir() + "/authorized_keys", base::ReadFile(key() + ".pub").value())
           .ok());
+}
+
+// Of the kernel's memory devices.
+void RootContainer::MakeDevice(const std::string& name, const std::string& minor) const {
+  const std::string path = root() + "/dev/" + name;
+  REQUIRE(process::RunChecked({"mknod", "-m", "666", path, "c", "1", minor}, 20s).ok());
 }
 
 void RootContainer::MakeDir(const std::string& path) const {
@@ -112,7 +120,11 @@ void RootContainer::Start(const Options& options) {
                                    kEnter,
                                    "sh",
                                    root(),
-                                   options.is_read_only ? "ro" : "rw"};
+                                   testing::StaticBinary("dstack-runner"),
+                                   SshBundle(),
+                                   options.is_read_only ? "ro" : "rw",
+                                   options.has_terminals ? "pts" : "none",
+                                   options.before};
   argv.push_back("PATH=/usr/sbin:/usr/bin:/sbin:/bin");
   argv.insert(argv.end(), options.env.begin(), options.env.end());
   auto started = process::Subprocess::Start(argv);
@@ -123,11 +135,22 @@ void RootContainer::Start(const Options& options) {
   client_.emplace("unix:" + task_dir() + "/runner.sock", token_, store_);
 }
 
-v1::JobStatus RootContainer::Run(const v1::JobSpec& job) {
+void RootContainer::Submit(const v1::JobSpec& job) {
   client_->Submit(job);
   CHECK(client_->AwaitFilesNeeded().empty());
   client_->StartJob();
+}
+
+v1::JobStatus RootContainer::Run(const v1::JobSpec& job) {
+  Submit(job);
   return client_->AwaitState(v1::JOB_STATE_RUNNING);
+}
+
+v1::JobStatus RootContainer::RunToEnd(const v1::JobSpec& job) {
+  Submit(job);
+  const v1::JobStatus status = client_->AwaitState(v1::JOB_STATE_FINISHED);
+  client_->AwaitEndOfLogs();
+  return status;
 }
 
 pid_t RootContainer::ChildPid(const std::string& word) const {
@@ -149,6 +172,12 @@ process::Exit RootContainer::Leave() {
   client_->AckEnd();
   client_->AwaitClosed();
   return process_->WaitUntil(base::DeadlineIn(20s)).value();
+}
+
+process::Exit RootContainer::StopAndLeave() {
+  client_->StopJob(0);
+  client_->AwaitState(v1::JOB_STATE_FINISHED);
+  return Leave();
 }
 
 }  // namespace dstack::runner

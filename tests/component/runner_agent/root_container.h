@@ -33,13 +33,21 @@ class RootContainer {
   // --- The container ---
   struct Options {
     bool is_read_only = false;
-    std::vector<std::string> env;
+    bool has_terminals = true;
+    std::vector<std::string> env = {};
+    // Of the shell that sets the container up, in its mount namespace; the root is "$root".
+    std::string before = "true";
   };
   void Start(const Options& options);
   void Start() { Start(Options()); }
   SessionClient& client() { return *client_; }
+  // Up to the start of the command.
   v1::JobStatus Run(const v1::JobSpec& job);
+  // Up to the end of its logs.
+  v1::JobStatus RunToEnd(const v1::JobSpec& job);
+  // The end, once the command has ended; the runner's exit.
   process::Exit Leave();
+  process::Exit StopAndLeave();
   const std::string& output() { return store_.text[common::v1::LOG_SOURCE_JOB]; }
   const std::string& runner_log() { return store_.text[common::v1::LOG_SOURCE_RUNNER]; }
 
@@ -49,6 +57,8 @@ class RootContainer {
   std::string key() const { return keys_.Path("id"); }
 
  private:
+  void MakeDevice(const std::string& name, const std::string& minor) const;
+  void Submit(const v1::JobSpec& job);
   std::string task_dir() const { return root() + "/dstack/runner"; }
 
   testing::TempDir temp_;
