@@ -9,6 +9,7 @@
 #include "libs/base/file.h"
 #include "libs/base/sha256.h"
 #include "libs/testing/await.h"
+#include "libs/testing/small_disk.h"
 #include "tests/component/runner_agent/fixture.h"
 
 namespace dstack::runner {
@@ -95,6 +96,22 @@ TEST_CASE("a bad archive ends the job with its reason") {
   const v1::JobStatus status = f.Finish();
   CHECK(status.finish_reason() == v1::FINISH_REASON_EXECUTOR_ERROR);
   CHECK(status.message().find("files to x") != std::string::npos);
+  CHECK(f.store.text[LOG_SOURCE_JOB].empty());
+}
+
+TEST_CASE("a disk without space for the files ends the job with that reason") {
+  const auto disk = testing::SmallDisk::Make(300'000);
+  if (disk == nullptr) return;
+  const testing::TempDir source;
+  REQUIRE(base::WriteFileAtomic(source.path() + "/large", std::string(1'000'000, 'x')).ok());
+  Fixture f;
+  v1::JobSpec job = MakeShellJob("echo never");
+  job.set_working_dir(disk->Path("work"));
+  RunWithFile(f, job, Tar(source.path(), "large"), "large");
+  const v1::JobStatus status = f.Finish();
+  CHECK(status.finish_reason() == v1::FINISH_REASON_EXECUTOR_ERROR);
+  CHECK_THAT(status.message(),
+             Catch::Contains("files to large") && Catch::Contains("No space left on device"));
   CHECK(f.store.text[LOG_SOURCE_JOB].empty());
 }
 

@@ -1,6 +1,8 @@
 #include <csignal>
 
 #include <catch2/catch.hpp>
+#include <linux/capability.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "libs/base/file.h"
@@ -121,6 +123,15 @@ TEST_CASE("another user") {
   f.Run(job);
   CHECK(f.Finish().username() == "nobody");
   CHECK(f.store.text[LOG_SOURCE_JOB] == "65534\n65534\n65534\n/\ntty\n");
+}
+
+TEST_CASE("the command may pin as much memory as it likes, where the kernel lets us say so") {
+  const bool may = geteuid() == 0 && prctl(PR_CAPBSET_READ, CAP_SYS_RESOURCE) == 1;
+  Fixture f;
+  f.Run(MakeShellJob("ulimit -l"));
+  // Otherwise nothing changes and nothing fails.
+  CHECK(f.Finish().exit_status() == 0);
+  CHECK((f.store.text[LOG_SOURCE_JOB] == "unlimited\n" || !may));
 }
 
 TEST_CASE("a user that does not exist") {

@@ -3,9 +3,7 @@
 #include <map>
 #include <string>
 
-#include <absl/cleanup/cleanup.h>
 #include <catch2/catch.hpp>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,6 +12,7 @@
 #include "libs/testing/await.h"
 #include "libs/testing/mini_sshd.h"
 #include "libs/testing/paths.h"
+#include "libs/testing/small_disk.h"
 #include "tests/component/runner_agent/fixture.h"
 #include "tests/component/runner_agent/ssh_login.h"
 #include "tests/component/runner_repo/git_fixture.h"
@@ -326,16 +325,15 @@ TEST_CASE("a directory with lost+found is empty, one that is skipped stays") {
 }
 
 TEST_CASE("a disk without space for the repository is said") {
+  const auto disk = testing::SmallDisk::Make(300'000);
+  if (disk == nullptr) return;
   OriginFixture f;
-  REQUIRE(base::MakeDirs(f.work).ok());
-  if (mount("tmpfs", f.work.c_str(), "tmpfs", 0, "size=300k,mode=0755") != 0) {
-    return testing::Skip("kernel: no mounts");
-  }
-  const auto unmount = absl::MakeCleanup([&] { umount2(f.work.c_str(), MNT_DETACH); });
   std::string noise;
   for (int i = 0; i < 20'000; ++i) noise += base::Sha256Hex(std::to_string(i));
   f.Commit("large", noise);
-  const v1::JobStatus status = f.RunToEnd(f.Job("echo never"));
+  v1::JobSpec job = f.Job("echo never");
+  job.set_working_dir(disk->Path("work"));
+  const v1::JobStatus status = f.RunToEnd(job);
   CHECK(status.finish_reason() == v1::FINISH_REASON_EXECUTOR_ERROR);
   CHECK_THAT(status.message(), Catch::Contains("no space left on the disk"));
   CHECK(f.output().empty());
