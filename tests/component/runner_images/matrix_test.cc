@@ -210,6 +210,25 @@ TEST_CASE("rsync into an image that has it") {
   container.StopAndLeave();
 }
 
+TEST_CASE("a login shell has the job's environment and begins in its working directory") {
+  if (!RootContainer::IsPossible()) return testing::Skip("kernel: no namespaces");
+  RootContainer container;
+  container.AddBusybox(kApplets);
+  container.Write("/etc/profile", "FROM_IMAGE=kept\n");
+  container.Start();
+  v1::JobSpec job = MakeJob({"sh", "-c", "cat"});
+  job.set_working_dir("/work/of the job");
+  (*job.mutable_env())["MINE"] = "it's $mine";
+  container.Run(job);
+  const std::uint32_t port = container.client().AwaitSshPort().ssh_port();
+  const auto login =
+      RunTool(Join(Join({"ssh"}, SshOptions(container.key(), port)), {"root@127.0.0.1"}),
+              "pwd; echo \"$MINE\" $DSTACK_RUN_NAME $FROM_IMAGE\n");
+  INFO(login.stderr_text << container.runner_log());
+  CHECK(login.stdout_text == "/work/of the job\nit's $mine run kept\n");
+  container.StopAndLeave();
+}
+
 TEST_CASE("a host key that the server chose, and an sshd that comes back") {
   if (!RootContainer::IsPossible()) return testing::Skip("kernel: no namespaces");
   RootContainer container;
