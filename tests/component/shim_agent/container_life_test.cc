@@ -42,13 +42,10 @@ constexpr char kShmScript[] =
     "grep ' /dev/shm ' /proc/mounts | tail -n 1; df -k /dev/shm | tail -n 1";
 
 TEST_CASE("S16 an image without sshd has OpenSSH") {
-  const auto fixture = DockerFixture::Make({.has_ssh = true});
+  const auto fixture = DockerFixture::Ready({.has_ssh = true});
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   const v1::TaskSpec task = MakeTask(kBusyboxImage);
-  fixture->client->Submit(task);
-  const auto running = fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
+  const auto running = fixture->Run(task);
   REQUIRE(running.ports_size() == 1);
   runner::ServerStore store;
   runner::SessionClient session("unix:" + running.runner_socket(), task.runner_token(), store);
@@ -71,10 +68,8 @@ TEST_CASE("S16 an image without sshd has OpenSSH") {
 }
 
 TEST_CASE("S17 /dev/shm is 64 MiB and noexec when no size is given") {
-  const auto fixture = DockerFixture::Make();
+  const auto fixture = DockerFixture::Ready();
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   const std::string text = RunScript(*fixture, MakeTask(kBusyboxImage), kShmScript);
   INFO(text);
   CHECK(text.find("noexec") != std::string::npos);
@@ -82,10 +77,8 @@ TEST_CASE("S17 /dev/shm is 64 MiB and noexec when no size is given") {
 }
 
 TEST_CASE("S18 /dev/shm has the requested size and is executable when a size is given") {
-  const auto fixture = DockerFixture::Make();
+  const auto fixture = DockerFixture::Ready();
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   v1::TaskSpec task = MakeTask(kBusyboxImage);
   task.set_shm_size_bytes(32 << 20);
   const std::string text = RunScript(*fixture, task, kShmScript);
@@ -95,13 +88,12 @@ TEST_CASE("S18 /dev/shm has the requested size and is executable when a size is 
 }
 
 TEST_CASE("capabilities, limits, ports, environment and read-only mounts reach the container") {
-  const auto fixture = DockerFixture::Make();
+  const auto fixture = DockerFixture::Ready({.env = {"http_proxy=http://proxy.test:3128"}});
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   testing::TempDir dir;
   v1::TaskSpec task = MakeTask(kBusyboxImage);
   task.add_capabilities("SYS_PTRACE");
+  (*task.mutable_env())["GREETING"] = "a $(b) 'c'";
   task.set_memory_bytes(64 << 20);
   task.set_cpu_milli(500);
   const auto port = net::FreePort();
@@ -116,10 +108,16 @@ TEST_CASE("capabilities, limits, ports, environment and read-only mounts reach t
   const std::string text = RunScript(*fixture,
                                      task,
                                      "grep CapBnd /proc/self/status; "
+                                     "echo \"says $GREETING\"; echo through $http_proxy; "
+                                     "cat /sys/fs/cgroup/memory.max "
+                                     "/sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null; "
                                      "touch /mounted/x || echo refused; "
                                      "echo pid $(readlink /proc/1/exe)");
   INFO(text);
   CHECK(text.find("refused") != std::string::npos);
+  CHECK(text.find("says a $(b) 'c'\n") != std::string::npos);
+  CHECK(text.find("through http://proxy.test:3128\n") != std::string::npos);
+  CHECK(text.find("67108864\n") != std::string::npos);
   // The supervisor is the init.
   CHECK(text.find("pid /usr/local/bin/dstack-runner") != std::string::npos);
   // CAP_SYS_PTRACE is bit 19.
@@ -134,20 +132,25 @@ TEST_CASE("capabilities, limits, ports, environment and read-only mounts reach t
   const auto status = fixture->client->Status(task.task_id());
   REQUIRE(status.ports_size() == 1);
   CHECK(status.ports(0).host_port() == *port);
+  const auto container =
+      docker::InspectContainer(fixture->engine->client(), status.container_id(), {});
+  REQUIRE(container.ok());
+  CHECK(container->labels.at("team") == "x");
+  const auto description = fixture->engine->client().Call(
+      {.path = "/containers/" + status.container_id() + "/json"}, {});
+  REQUIRE(description.ok());
+  CHECK(description->body.find("\"NanoCpus\":500000000,") != std::string::npos);
 }
 
 TEST_CASE("a port that is taken ends the task with its own reason") {
-  const auto fixture = DockerFixture::Make();
+  const auto fixture = DockerFixture::Ready();
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   v1::TaskSpec task = MakeTask(kBusyboxImage);
   const auto port = net::FreePort();
   REQUIRE(port.ok());
   task.add_published_ports()->set_container_port(80);
   task.mutable_published_ports(0)->set_host_port(*port);
-  fixture->client->Submit(task);
-  fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
+  fixture->Run(task);
   v1::TaskSpec second = MakeTask(kBusyboxImage);
   second.set_name("test-1-0");
   *second.mutable_published_ports() = task.published_ports();
@@ -159,10 +162,8 @@ TEST_CASE("a port that is taken ends the task with its own reason") {
 }
 
 TEST_CASE("privileges that the kernel does not give fail the task by the field's name") {
-  const auto fixture = DockerFixture::Make();
+  const auto fixture = DockerFixture::Ready();
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   v1::TaskSpec task = MakeTask(kBusyboxImage);
   task.set_needs_docker(true);
   fixture->client->Submit(task);
@@ -181,13 +182,10 @@ TEST_CASE("privileges that the kernel does not give fail the task by the field's
 // A job that is the superuser in its container and wants out.
 TEST_CASE(
     "W12 a hostile container reaches neither the shim, nor other tasks, nor the host's devices") {
-  const auto fixture = DockerFixture::Make({.has_ssh = true});
+  const auto fixture = DockerFixture::Ready({.has_ssh = true});
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   const v1::TaskSpec victim = MakeTask(kBusyboxImage);
-  fixture->client->Submit(victim);
-  fixture->client->AwaitState(victim.task_id(), v1::TASK_STATE_RUNNING);
+  fixture->Run(victim);
   const std::string script = fmt::format(
       "find / -xdev -name shim.sock -o -xdev -name docker.sock -o -xdev -path '*{0}*' 2>/dev/null; "
       "ls -d {1} /dstack/runner/../../tasks 2>/dev/null; "

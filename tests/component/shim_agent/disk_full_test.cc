@@ -209,13 +209,10 @@ TEST_CASE("components that find no room are refused and leave nothing, later the
 TEST_CASE("W6 a shim on a full disk takes no new task, starts again, and keeps the running one") {
   const auto disk = SmallDisk::Make(16 << 20);
   if (!disk) return;
-  const auto fixture = DockerFixture::Make({.home = disk->Path("h")});
+  const auto fixture = DockerFixture::Ready({.home = disk->Path("h")});
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   const v1::TaskSpec task = MakeTask(kBusyboxImage);
-  fixture->client->Submit(task);
-  const auto running = fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
+  const auto running = fixture->Run(task);
   runner::ServerStore store;
   std::optional<runner::SessionClient> session(
       std::in_place, "unix:" + running.runner_socket(), task.runner_token(), store);
@@ -258,8 +255,7 @@ TEST_CASE("W6 a shim on a full disk takes no new task, starts again, and keeps t
   const auto ended = fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_TERMINATED);
   CHECK(ended.exit_status() == 7);
 
-  fixture->client->Submit(refused);
-  fixture->client->AwaitState(refused.task_id(), v1::TASK_STATE_RUNNING);
+  fixture->Run(refused);
   for (const auto& id : {task.task_id(), refused.task_id()}) {
     fixture->client->Terminate(id, 0);
     fixture->client->AwaitState(id, v1::TASK_STATE_TERMINATED);
@@ -272,13 +268,10 @@ TEST_CASE("W6 a shim on a full disk takes no new task, starts again, and keeps t
 TEST_CASE("W6 the end of a task on a full disk is told at once, and removing it makes room") {
   const auto disk = SmallDisk::Make(16 << 20);
   if (!disk) return;
-  const auto fixture = DockerFixture::Make({.home = disk->Path("h")});
+  const auto fixture = DockerFixture::Ready({.home = disk->Path("h")});
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   const v1::TaskSpec task = MakeTask(kBusyboxImage);
-  fixture->client->Submit(task);
-  fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
+  fixture->Run(task);
   disk->Fill();
   fixture->client->Terminate(task.task_id(), 0, "enough");
   const auto ended = fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_TERMINATED);

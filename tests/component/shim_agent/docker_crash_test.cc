@@ -36,10 +36,8 @@ TEST_CASE("a shim that dies before the task runs goes on where it was") {
                             "shim.before_start",
                             "shim.after_start"}) {
     INFO(point);
-    const auto fixture = DockerFixture::Make();
+    const auto fixture = DockerFixture::Ready({}, std::string(point) + "=crash");
     if (!fixture) return;
-    fixture->Start(std::string(point) + "=crash");
-    fixture->Connect();
     const v1::TaskSpec task = MakeTask(kBusyboxImage);
     fixture->client->Submit(task);
     fixture->shim.AwaitCrash();
@@ -47,22 +45,16 @@ TEST_CASE("a shim that dies before the task runs goes on where it was") {
     const auto running = fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
     CHECK(fixture->Containers().size() == 1);
     StartJob(running, task, "echo once", "once");
-    fixture->client->Terminate(task.task_id(), 0);
-    fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_TERMINATED);
-    fixture->client->Remove(task.task_id());
-    fixture->client->AwaitRemoved(task.task_id());
+    fixture->Discard(task);
     CHECK(fixture->Containers().empty());
   }
 }
 
 TEST_CASE("W6 a running task is taken up again, with its end and its ports") {
-  const auto fixture = DockerFixture::Make({.has_ssh = true});
+  const auto fixture = DockerFixture::Ready({.has_ssh = true});
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   const v1::TaskSpec task = MakeTask(kBusyboxImage);
-  fixture->client->Submit(task);
-  const auto before = fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
+  const auto before = fixture->Run(task);
   StartJob(before, task, "echo begun; while [ ! -e /tmp/go ]; do sleep 0.1; done; exit 7", "begun");
   fixture->Restart();
   const auto after = fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
@@ -85,13 +77,10 @@ TEST_CASE("W6 a running task is taken up again, with its end and its ports") {
 }
 
 TEST_CASE("a task that ends while no shim is there is reported with its status") {
-  const auto fixture = DockerFixture::Make();
+  const auto fixture = DockerFixture::Ready();
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   const v1::TaskSpec task = MakeTask(kBusyboxImage);
-  fixture->client->Submit(task);
-  const auto running = fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
+  const auto running = fixture->Run(task);
   fixture->client.reset();
   fixture->shim.Kill();
   REQUIRE(
@@ -103,13 +92,10 @@ TEST_CASE("a task that ends while no shim is there is reported with its status")
 }
 
 TEST_CASE("a stop that was cut off by a crash is carried on") {
-  const auto fixture = DockerFixture::Make();
+  const auto fixture = DockerFixture::Ready({}, "shim.after_terminate=crash");
   if (!fixture) return;
-  fixture->Start("shim.after_terminate=crash");
-  fixture->Connect();
   const v1::TaskSpec task = MakeTask(kBusyboxImage);
-  fixture->client->Submit(task);
-  fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
+  fixture->Run(task);
   fixture->client->Terminate(task.task_id(), 5, "early");
   fixture->shim.AwaitCrash();
   fixture->Restart();
@@ -121,15 +107,11 @@ TEST_CASE("a stop that was cut off by a crash is carried on") {
 TEST_CASE("a removal that was cut off by a crash is finished") {
   for (const char* point : {"shim.before_remove", "shim.after_remove_container"}) {
     INFO(point);
-    const auto fixture = DockerFixture::Make();
+    const auto fixture = DockerFixture::Ready({}, std::string(point) + "=crash");
     if (!fixture) return;
-    fixture->Start(std::string(point) + "=crash");
-    fixture->Connect();
     const v1::TaskSpec task = MakeTask(kBusyboxImage);
-    fixture->client->Submit(task);
-    fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
-    fixture->client->Terminate(task.task_id(), 0);
-    fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_TERMINATED);
+    fixture->Run(task);
+    fixture->End(task);
     fixture->client->Remove(task.task_id());
     fixture->shim.AwaitCrash();
     fixture->Restart();
@@ -169,13 +151,10 @@ TEST_CASE("containers of this shim without a task are removed, others are not to
 }
 
 TEST_CASE("a damaged record is replaced by its predecessor, or set aside") {
-  const auto fixture = DockerFixture::Make();
+  const auto fixture = DockerFixture::Ready();
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   const v1::TaskSpec task = MakeTask(kBusyboxImage);
-  fixture->client->Submit(task);
-  fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
+  fixture->Run(task);
   fixture->client.reset();
   fixture->shim.Kill();
   const std::string dir = fixture->shim.home() + "/tasks/" + task.task_id();
@@ -198,13 +177,10 @@ TEST_CASE("a damaged record is replaced by its predecessor, or set aside") {
 }
 
 TEST_CASE("a clean stop leaves tasks alone, and no process of the shim behind") {
-  const auto fixture = DockerFixture::Make();
+  const auto fixture = DockerFixture::Ready();
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   const v1::TaskSpec task = MakeTask(kBusyboxImage);
-  fixture->client->Submit(task);
-  fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
+  fixture->Run(task);
   CHECK(fixture->shim.Stop().ok());
   CHECK(fixture->client->AwaitClosed().error_code() == grpc::StatusCode::UNAVAILABLE);
   CHECK(fixture->Containers().size() == 1);
@@ -215,14 +191,11 @@ TEST_CASE("a clean stop leaves tasks alone, and no process of the shim behind") 
 }
 
 TEST_CASE("a stop right after the start is heard, not killed at the end of its grace") {
-  const auto fixture = DockerFixture::Make();
+  const auto fixture = DockerFixture::Ready();
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   for (int i = 0; i < 5; ++i) {
     const v1::TaskSpec task = MakeTask(kBusyboxImage);
-    fixture->client->Submit(task);
-    fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
+    fixture->Run(task);
     fixture->client->Terminate(task.task_id(), 20);
     const auto ended = fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_TERMINATED);
     CHECK(ended.exit_status() == 128 + SIGTERM);

@@ -34,6 +34,16 @@ class DockerFixture {
     return std::make_unique<DockerFixture>(*std::move(engine), std::move(settings));
   }
 
+  // The same with the shim started and a session open.
+  static std::unique_ptr<DockerFixture> Ready(ShimProcess::Settings settings = {},
+                                              const std::string& failpoints = "") {
+    auto fixture = Make(std::move(settings));
+    if (!fixture) return nullptr;
+    fixture->Start(failpoints);
+    fixture->Connect();
+    return fixture;
+  }
+
   DockerFixture(std::unique_ptr<testing::MiniDocker> engine_in, ShimProcess::Settings settings)
       : engine(std::move(engine_in)), shim(std::move(settings)) {}
 
@@ -54,6 +64,23 @@ class DockerFixture {
     shim.Kill();
     shim.Start();
     Connect();
+  }
+
+  // Submits the task and waits until it runs.
+  v1::TaskStatus Run(const v1::TaskSpec& task) {
+    client->Submit(task);
+    return client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
+  }
+  // Kills the task and waits until it has ended.
+  v1::TaskStatus End(const v1::TaskSpec& task) {
+    client->Terminate(task.task_id(), 0);
+    return client->AwaitState(task.task_id(), v1::TASK_STATE_TERMINATED);
+  }
+  // The same, and waits until nothing of it is left.
+  void Discard(const v1::TaskSpec& task) {
+    End(task);
+    client->Remove(task.task_id());
+    client->AwaitRemoved(task.task_id());
   }
 
   // Ids of the containers that carry this shim's id.

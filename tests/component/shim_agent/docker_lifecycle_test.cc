@@ -17,10 +17,8 @@ using testing::kBusyboxImage;
 constexpr double kLongGrace = 20;
 
 TEST_CASE("a task runs, ends with the job's status and goes without a trace") {
-  const auto fixture = DockerFixture::Make({.has_ssh = true});
+  const auto fixture = DockerFixture::Ready({.has_ssh = true});
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   ShimClient& client = *fixture->client;
   CHECK(client.AwaitHello().facts().container_runtime() == v1::CONTAINER_RUNTIME_DOCKER);
   client.AwaitSynced();
@@ -58,13 +56,10 @@ TEST_CASE("a task runs, ends with the job's status and goes without a trace") {
 }
 
 TEST_CASE("the image's own command runs when the job has none") {
-  const auto fixture = DockerFixture::Make();
+  const auto fixture = DockerFixture::Ready();
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   const v1::TaskSpec task = MakeTask(kBusyboxImage);
-  fixture->client->Submit(task);
-  const auto running = fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
+  const auto running = fixture->Run(task);
   const auto config = base::ReadFile(fixture->shim.home() + "/tasks/" + task.task_id() +
                                      "/runner/image_config.json");
   REQUIRE(config.ok());
@@ -72,10 +67,8 @@ TEST_CASE("the image's own command runs when the job has none") {
 }
 
 TEST_CASE("a repeated submit changes nothing, another content is refused") {
-  const auto fixture = DockerFixture::Make();
+  const auto fixture = DockerFixture::Ready();
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   ShimClient& client = *fixture->client;
   v1::TaskSpec task = MakeTask(kBusyboxImage);
   client.Submit(task);
@@ -96,10 +89,8 @@ TEST_CASE("a repeated submit changes nothing, another content is refused") {
 }
 
 TEST_CASE("terminate lets the job end within its grace, and kills it after") {
-  const auto fixture = DockerFixture::Make();
+  const auto fixture = DockerFixture::Ready();
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   ShimClient& client = *fixture->client;
   const struct {
     const char* script;
@@ -126,10 +117,8 @@ TEST_CASE("terminate lets the job end within its grace, and kills it after") {
 }
 
 TEST_CASE("an absent image ends the task with its name in the message") {
-  const auto fixture = DockerFixture::Make();
+  const auto fixture = DockerFixture::Ready();
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   const v1::TaskSpec task = MakeTask("localhost:1/no/such:1");
   fixture->client->Submit(task);
   const auto ended = fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_TERMINATED);
@@ -139,10 +128,8 @@ TEST_CASE("an absent image ends the task with its name in the message") {
 }
 
 TEST_CASE("a task that this host cannot run says why") {
-  const auto fixture = DockerFixture::Make();
+  const auto fixture = DockerFixture::Ready();
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   v1::TaskSpec task = MakeTask("");
   task.set_gpu_count(-5);
   fixture->client->Submit(task);
@@ -159,10 +146,8 @@ TEST_CASE("a task that this host cannot run says why") {
 }
 
 TEST_CASE("the first report has all tasks, then come the changes") {
-  const auto fixture = DockerFixture::Make();
+  const auto fixture = DockerFixture::Ready();
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   const v1::TaskSpec first = MakeTask(kBusyboxImage);
   const v1::TaskSpec second = MakeTask("localhost:1/no/such:1");
   fixture->client->Submit(first);
@@ -176,13 +161,10 @@ TEST_CASE("the first report has all tasks, then come the changes") {
 }
 
 TEST_CASE("a container that somebody removes ends its task") {
-  const auto fixture = DockerFixture::Make();
+  const auto fixture = DockerFixture::Ready();
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   const v1::TaskSpec task = MakeTask(kBusyboxImage);
-  fixture->client->Submit(task);
-  const auto running = fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
+  const auto running = fixture->Run(task);
   REQUIRE(docker::RemoveContainer(fixture->engine->client(), running.container_id(), {}).ok());
   const auto ended = fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_TERMINATED);
   CHECK(ended.termination_reason() == v1::TASK_TERMINATION_REASON_CONTAINER_EXITED_WITH_ERROR);
@@ -191,13 +173,10 @@ TEST_CASE("a container that somebody removes ends its task") {
 }
 
 TEST_CASE("what a dead container left in its spool is delivered") {
-  const auto fixture = DockerFixture::Make();
+  const auto fixture = DockerFixture::Ready();
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   const v1::TaskSpec task = MakeTask(kBusyboxImage);
-  fixture->client->Submit(task);
-  const auto running = fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
+  const auto running = fixture->Run(task);
   runner::ServerStore store;
   {
     runner::SessionClient session("unix:" + running.runner_socket(), task.runner_token(), store);

@@ -67,8 +67,8 @@ TEST_CASE("a key on the host opens the ports of its task and nothing else") {
   INFO(running);
   REQUIRE(running.ok());
   const auto ssh = [&](std::vector<std::string> options, const std::string& command) {
-    std::vector<std::string> argv = {"ssh", "-F", "none", "-i", key, "-p",
-                                     std::to_string(sshd.port())};
+    std::vector<std::string> argv = {
+        "ssh", "-F", "none", "-i", key, "-p", std::to_string(sshd.port())};
     for (const char* option : {"BatchMode=yes",
                                "IdentitiesOnly=yes",
                                "StrictHostKeyChecking=no",

@@ -47,8 +47,7 @@ TEST_CASE("an image behind a password: with it, without it, with a wrong one, by
   // "ann:pa:ss word"
   right.mutable_registry_auth()->set_docker_config("{\"auths\":{\"" + registry->host() +
                                                    "\":{\"auth\":\"YW5uOnBhOnNzIHdvcmQ=\"}}}");
-  fixture->client->Submit(right);
-  fixture->client->AwaitState(right.task_id(), v1::TASK_STATE_RUNNING);
+  fixture->Run(right);
   const std::string log =
       base::ReadFile(fixture->shim.home() + "/tasks/" + right.task_id() + "/pull.log").value_or("");
   CHECK(log.find("Status: ") != std::string::npos);
@@ -57,19 +56,14 @@ TEST_CASE("an image behind a password: with it, without it, with a wrong one, by
   v1::TaskSpec absent = MakeTask(registry->host() + "/app:2");
   *absent.mutable_registry_auth() = right.registry_auth();
   CHECK(RunToEnd(*fixture, absent).termination_message().find("(404)") != std::string::npos);
-  fixture->client->Terminate(right.task_id(), 0);
-  fixture->client->AwaitState(right.task_id(), v1::TASK_STATE_TERMINATED);
-  fixture->client->Remove(right.task_id());
-  fixture->client->AwaitRemoved(right.task_id());
+  fixture->Discard(right);
   static_cast<void>(docker::RemoveImage(fixture->engine->client(), image, {}).ok());
 }
 
 TEST_CASE("a registry's refusals and defects reach the task in words that say which") {
   BadRegistry registry;
-  const auto fixture = DockerFixture::Make({.extra_args = {"--pull-stall-limit", "2"}});
+  const auto fixture = DockerFixture::Ready({.extra_args = {"--pull-stall-limit", "2"}});
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   const struct {
     std::string image;
     const char* words;
@@ -96,10 +90,8 @@ TEST_CASE("a registry's refusals and defects reach the task in words that say wh
 
 TEST_CASE("a slow pull that moves goes on beyond the stall limit, shared and with progress") {
   BadRegistry registry;
-  const auto fixture = DockerFixture::Make({.extra_args = {"--pull-stall-limit", "2"}});
+  const auto fixture = DockerFixture::Ready({.extra_args = {"--pull-stall-limit", "2"}});
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   const v1::TaskSpec first = MakeTask(registry.Image("slow"));
   v1::TaskSpec second = MakeTask(registry.Image("slow"));
   second.set_name("test-1-0");
@@ -128,10 +120,8 @@ TEST_CASE("a slow pull that moves goes on beyond the stall limit, shared and wit
 
 TEST_CASE("a pull is cancelled at once") {
   BadRegistry registry;
-  const auto fixture = DockerFixture::Make();
+  const auto fixture = DockerFixture::Ready();
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   const v1::TaskSpec task = MakeTask(registry.Image("silent"));
   fixture->client->Submit(task);
   testing::Await(20s, [&] { return registry.requests("silent") > 0; });
@@ -142,18 +132,12 @@ TEST_CASE("a pull is cancelled at once") {
 
 TEST_CASE("a registry that fails for a while is tried again") {
   BadRegistry registry;
-  const auto fixture = DockerFixture::Make({.extra_args = {"--pull-attempts", "6"}});
+  const auto fixture = DockerFixture::Ready({.extra_args = {"--pull-attempts", "6"}});
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   const v1::TaskSpec task = MakeTask(registry.Image("flaky"));
-  fixture->client->Submit(task);
-  fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
+  fixture->Run(task);
   CHECK(registry.requests("flaky") > 4);
-  fixture->client->Terminate(task.task_id(), 0);
-  fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_TERMINATED);
-  fixture->client->Remove(task.task_id());
-  fixture->client->AwaitRemoved(task.task_id());
+  fixture->Discard(task);
   static_cast<void>(
       docker::RemoveImage(fixture->engine->client(), registry.Image("flaky"), {}).ok());
 }

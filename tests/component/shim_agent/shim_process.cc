@@ -57,6 +57,7 @@ void ShimProcess::Start(const std::string& failpoints) {
   std::vector<std::string> env = process::CurrentEnvironment();
   std::erase_if(env, [](const std::string& entry) { return entry.starts_with("DOCKER_HOST="); });
   if (!settings_.docker_host.empty()) env.push_back("DOCKER_HOST=" + settings_.docker_host);
+  env.insert(env.end(), settings_.env.begin(), settings_.env.end());
   if (!failpoints.empty()) env.push_back("DSTACK_FAILPOINTS=" + failpoints);
   auto process = process::Subprocess::Start(Command(),
                                             {.env = env,

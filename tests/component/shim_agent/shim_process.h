@@ -22,6 +22,8 @@ class ShimProcess {
     std::string base_image;
     bool has_ssh = false;
     std::string home;  // empty: a directory that goes with the object
+    // Added to the environment, "NAME=value".
+    std::vector<std::string> env = {};
     // Appended to the command line.
     std::vector<std::string> extra_args = {};
   };

@@ -163,18 +163,15 @@ TEST_CASE("a task writes to its disk, and the disk is unmounted at its end") {
   if (!LoopDisk::CanMount()) return;
   const auto disk = LoopDisk::Make(48 << 20);
   testing::TempDir mounts;
-  const auto fixture = DockerFixture::Make({.extra_args = {"--volumes-dir", mounts.Path("v")}});
+  const auto fixture = DockerFixture::Ready({.extra_args = {"--volumes-dir", mounts.Path("v")}});
   if (!fixture) return;
-  fixture->Start();
-  fixture->Connect();
   v1::TaskSpec task = MakeTask(testing::kBusyboxImage);
   auto* volume = task.add_volumes();
   volume->set_name("data");
   volume->set_device_name(disk->device());
   volume->set_may_format(true);
   volume->set_container_path("/data");
-  fixture->client->Submit(task);
-  const auto running = fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_RUNNING);
+  const auto running = fixture->Run(task);
   runner::ServerStore store;
   {
     runner::SessionClient session("unix:" + running.runner_socket(), task.runner_token(), store);
@@ -187,8 +184,7 @@ TEST_CASE("a task writes to its disk, and the disk is unmounted at its end") {
   }
   fixture->Restart();
   CHECK(base::Exists(mounts.Path("v/data/file")));
-  fixture->client->Terminate(task.task_id(), 0);
-  fixture->client->AwaitState(task.task_id(), v1::TASK_STATE_TERMINATED);
+  fixture->End(task);
   CHECK_FALSE(base::Exists(mounts.Path("v/data/file")));
 }
 
