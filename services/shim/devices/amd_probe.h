@@ -6,18 +6,16 @@
 #include <vector>
 
 #include "services/shim/devices/device_tools.h"
-#include "services/shim/ports/device_probe.h"
 
 namespace dstack::shim {
 
 // Cards of AMD: amd-smi, else rocm-smi, else what the kernel tells. A card is addressed by its
 // render node; one whose node cannot be found is left out, and so is graphics built into a
 // processor (less than 4 GiB of memory of its own), which would otherwise be taken for a card.
-class AmdProbe final : public DeviceProbe {
+class AmdProbe final : public HostProbe {
  public:
-  explicit AmdProbe(ProbeContext context) : context_(std::move(context)) {}
+  explicit AmdProbe(ProbeContext context) : HostProbe("amd", std::move(context)) {}
 
-  std::string name() const override { return "amd"; }
   bool IsPresent() const override;
   absl::StatusOr<DeviceList> Find(const std::stop_token& stop) override;
 
@@ -26,8 +24,6 @@ class AmdProbe final : public DeviceProbe {
   std::vector<common::v1::Gpu> AskKernel() const;
   std::string RenderNodeOf(const std::string& pci_address) const;
   std::vector<v1::GpuLink> DirectLinks(const std::vector<common::v1::Gpu>& gpus) const;
-
-  const ProbeContext context_;
 };
 
 // Reads `amd-smi static --json --asic --vram --bus --driver`: an array of cards, or an object with

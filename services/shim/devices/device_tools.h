@@ -3,11 +3,13 @@
 #include <memory>
 #include <stop_token>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <absl/status/statusor.h>
 
 #include "libs/base/clock.h"
+#include "services/shim/ports/device_probe.h"
 
 namespace dstack::shim {
 
@@ -31,6 +33,21 @@ struct ProbeContext {
   std::string root;
 
   std::string Path(const std::string& path) const { return root + path; }
+};
+
+// What the probes of all makers have.
+class HostProbe : public DeviceProbe {
+ public:
+  std::string name() const override { return name_; }
+
+ protected:
+  HostProbe(std::string name, ProbeContext context)
+      : context_(std::move(context)), name_(std::move(name)) {}
+
+  const ProbeContext context_;
+
+ private:
+  const std::string name_;
 };
 
 }  // namespace dstack::shim

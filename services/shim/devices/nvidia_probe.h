@@ -5,18 +5,16 @@
 #include <vector>
 
 #include "services/shim/devices/device_tools.h"
-#include "services/shim/ports/device_probe.h"
 
 namespace dstack::shim {
 
 // NVIDIA: the driver's library through dstack-gpu-probe, else nvidia-smi.
-class NvidiaProbe final : public DeviceProbe {
+class NvidiaProbe final : public HostProbe {
  public:
   // `program` is dstack-gpu-probe with the arguments that follow its verb; empty: nvidia-smi only.
   NvidiaProbe(ProbeContext context, std::vector<std::string> program)
-      : context_(std::move(context)), program_(std::move(program)) {}
+      : HostProbe("nvidia", std::move(context)), program_(std::move(program)) {}
 
-  std::string name() const override { return "nvidia"; }
   // Also in WSL, where the driver has no device of its own.
   bool IsPresent() const override;
   absl::StatusOr<DeviceList> Find(const std::stop_token& stop) override;
@@ -24,7 +22,6 @@ class NvidiaProbe final : public DeviceProbe {
  private:
   absl::StatusOr<DeviceList> AskLibrary(const std::stop_token& stop) const;
 
-  const ProbeContext context_;
   const std::vector<std::string> program_;
 };
 

@@ -6,23 +6,19 @@
 #include <vector>
 
 #include "services/shim/devices/device_tools.h"
-#include "services/shim/ports/device_probe.h"
 
 namespace dstack::shim {
 
 // Tenstorrent: tt-smi, else what the driver tells in sysfs.
-class TenstorrentProbe final : public DeviceProbe {
+class TenstorrentProbe final : public HostProbe {
  public:
-  explicit TenstorrentProbe(ProbeContext context) : context_(std::move(context)) {}
+  explicit TenstorrentProbe(ProbeContext context) : HostProbe("tenstorrent", std::move(context)) {}
 
-  std::string name() const override { return "tenstorrent"; }
   bool IsPresent() const override;
   absl::StatusOr<DeviceList> Find(const std::stop_token& stop) override;
 
  private:
   std::vector<common::v1::Gpu> AskKernel() const;
-
-  const ProbeContext context_;
 };
 
 // Reads the snapshot of `tt-smi -s`. Chips that are reached only through another one (the right

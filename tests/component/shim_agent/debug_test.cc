@@ -4,6 +4,8 @@
 #include <string>
 
 #include <catch2/catch.hpp>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/grpcpp.h>
 
 #include "libs/base/status.h"
 #include "libs/base/version.h"
@@ -123,6 +125,54 @@ TEST_CASE("a forced removal ends and removes at once") {
   f.client->AwaitRemoved(task.task_id());
   CHECK(f.ForceRemove(task.task_id()).ok());
   f.tasks.clear();
+}
+
+// What reflection answers when it is asked for the file with this symbol.
+std::string ReflectedFile(const ShimProcess& shim, const std::string& symbol) {
+  grpc::GenericStub stub(grpc::CreateChannel(shim.Target(), grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  grpc::CompletionQueue queue;
+  int tag = 0;
+  const auto next = [&] {
+    void* done = nullptr;
+    bool is_ok = false;
+    return queue.Next(&done, &is_ok) && is_ok;
+  };
+  auto call = stub.PrepareCall(
+      &context, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &queue);
+  call->StartCall(&tag);
+  REQUIRE(next());
+  // ServerReflectionRequest{file_containing_symbol}; the distribution ships no header for it.
+  const grpc::Slice request(std::string("\x22") + static_cast<char>(symbol.size()) + symbol);
+  call->WriteLast(grpc::ByteBuffer(&request, 1), grpc::WriteOptions(), &tag);
+  REQUIRE(next());
+  grpc::ByteBuffer answer;
+  call->Read(&answer, &tag);
+  REQUIRE(next());
+  context.TryCancel();
+  grpc::Status status;
+  call->Finish(&status, &tag);
+  next();
+  grpc::Slice joined;
+  REQUIRE(answer.DumpToSingleSlice(&joined).ok());
+  return {reinterpret_cast<const char*>(joined.begin()), joined.size()};
+}
+
+TEST_CASE("reflection describes every call for people, so that grpcurl needs no files") {
+  Fixture f;
+  const std::string file = ReflectedFile(f.shim, "dstack.shim.v1.ShimService");
+  for (const char* call : {"ListTasks",
+                           "InspectTask",
+                           "TailTaskLog",
+                           "GetPullLog",
+                           "RemoveTask",
+                           "DumpLedger",
+                           "RefreshHost",
+                           "GetHost",
+                           "SetDrain"}) {
+    INFO(call);
+    CHECK(file.find(call) != std::string::npos);
+  }
 }
 
 TEST_CASE("S1 the host is served by name, with the version that it was built as") {
