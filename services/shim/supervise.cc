@@ -25,8 +25,6 @@ constexpr std::chrono::milliseconds kLastDelay{3000};
 // A child that lived so long begins with the first delay again.
 constexpr std::chrono::seconds kHealthyLife{30};
 constexpr std::chrono::seconds kLeaveTime{15};
-// How often the child is looked at; a signal is seen at once.
-constexpr std::chrono::milliseconds kCheck{100};
 
 // An unreadable file must not keep the host without a shim.
 std::optional<Release> ReadRelease(const ShimHome& home) {
@@ -58,6 +56,7 @@ class Supervisor {
   // Nothing: start it again.
   std::optional<int> AfterExit(const process::Exit& exit);
   static int Leave(process::Subprocess* child);
+  bool IsAskedToLeaveWithin(base::Duration delay);
 
   const SuperviseSettings& settings_;
   process::SignalWaiter signals_;
@@ -98,10 +97,10 @@ Supervisor::End Supervisor::Await(process::Subprocess* child, process::Exit* exi
       *exit = *ended;
       return End::kExit;
     }
-    if (signals_.WaitUntil(base::DeadlineIn(kCheck))) return End::kSignal;
-    if (!is_trial_ || std::chrono::steady_clock::now() < started_at_ + settings_.trial_limit) {
-      continue;
-    }
+    const auto signal =
+        signals_.WaitUntil(is_trial_ ? started_at_ + settings_.trial_limit : base::kNoDeadline);
+    if (signal && *signal != SIGCHLD) return End::kSignal;
+    if (signal) continue;
     is_trial_ = IsOnTrial();
     if (is_trial_) return End::kTrialOver;
   }
@@ -148,9 +147,17 @@ std::optional<int> Supervisor::AfterExit(const process::Exit& exit) {
   if (exit.ok() || exit.code == kExitUsage) return exit.ShellStatus();
   if (std::chrono::steady_clock::now() - started_at_ > kHealthyLife) delay_ = kFirstDelay;
   telemetry::Error("the shim died and is started again", {{"exit", exit.ToString()}});
-  if (signals_.WaitUntil(base::DeadlineIn(delay_))) return 0;
+  if (IsAskedToLeaveWithin(delay_)) return 0;
   delay_ = std::min(delay_ * 2, kLastDelay);
   return std::nullopt;
+}
+
+bool Supervisor::IsAskedToLeaveWithin(base::Duration delay) {
+  const base::MonotonicTime deadline = base::DeadlineIn(delay);
+  while (const auto signal = signals_.WaitUntil(deadline)) {
+    if (*signal != SIGCHLD) return true;
+  }
+  return false;
 }
 
 int Supervisor::Run() {
@@ -183,7 +190,7 @@ int Supervisor::Run() {
 }  // namespace
 
 int Supervise(const SuperviseSettings& settings) {
-  auto signals = process::SignalWaiter::Create({SIGTERM, SIGINT});
+  auto signals = process::SignalWaiter::Create({SIGTERM, SIGINT, SIGCHLD});
   if (!signals.ok()) {
     telemetry::Error("signals cannot be waited for", {{"status", signals.status()}});
     return 1;
