@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "libs/base/status.h"
+#include "libs/process/alive.h"
 #include "libs/testing/await.h"
 #include "libs/testing/temp_dir.h"
 
@@ -29,13 +30,6 @@ RunResult MustRun(const std::vector<std::string>& argv, Options options = {}) {
   auto result = Run(argv, kLong, std::move(options));
   REQUIRE(result.ok());
   return *result;
-}
-
-bool IsAlive(pid_t pid) {
-  const auto stat = base::ReadFile(fmt::format("/proc/{}/stat", pid));
-  if (!stat.ok()) return false;
-  const std::size_t name_end = stat->rfind(')');
-  return (*stat)[name_end + 2] != 'Z';
 }
 
 TEST_CASE("output, status and arguments arrive as they are") {

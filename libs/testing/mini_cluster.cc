@@ -14,6 +14,7 @@
 #include "libs/base/file.h"
 #include "libs/base/macros.h"
 #include "libs/docker/containers.h"
+#include "libs/process/alive.h"
 #include "libs/process/reaper.h"
 #include "libs/testing/await.h"
 #include "libs/testing/paths.h"
@@ -34,13 +35,6 @@ std::string CommandLine(pid_t pid) {
   return text;
 }
 
-// A zombie is gone: only its parent has not looked yet.
-bool IsAlive(pid_t pid) {
-  const std::string stat = base::ReadFile(fmt::format("/proc/{}/stat", pid)).value_or("");
-  const std::size_t end = stat.rfind(')');
-  return end != std::string::npos && end + 2 < stat.size() && stat[end + 2] != 'Z';
-}
-
 bool HasWords(const std::string& line, const std::vector<std::string>& words) {
   return std::all_of(words.begin(), words.end(), [&](const std::string& word) {
     return line.find(word) != std::string::npos;
@@ -52,7 +46,7 @@ bool IsOfJob(pid_t pid) {
   const std::string line = CommandLine(pid);
   const bool is_ours =
       HasWords(line, {"dstack-runner"}) || HasWords(line, {"/ssh/"}) || HasWords(line, {"/ssh-"});
-  return !line.empty() && !is_ours && !HasWords(line, {"sshd"}) && IsAlive(pid);
+  return !line.empty() && !is_ours && !HasWords(line, {"sshd"}) && process::IsAlive(pid);
 }
 
 pid_t ReadPid(const std::string& path) {
@@ -372,7 +366,7 @@ pid_t MiniCluster::SshMasterPid() const {
   pid_t found = 0;
   Await(10s, [&] {
     for (const pid_t pid : process::ChildrenOf(server_pid())) {
-      if (HasWords(CommandLine(pid), {"ControlMaster=yes"}) && IsAlive(pid)) found = pid;
+      if (HasWords(CommandLine(pid), {"ControlMaster=yes"}) && process::IsAlive(pid)) found = pid;
     }
     return found != 0;
   });
@@ -385,7 +379,7 @@ pid_t MiniCluster::ShimPid() const {
     for (const std::string& home : HostHomes()) {
       for (const pid_t pid : process::ChildrenOf(ReadPid(home + "/shim.pid"))) {
         // A deliverer of the task's last lines is a child of the shim, not of its supervisor.
-        if (IsAlive(pid)) found = pid;
+        if (process::IsAlive(pid)) found = pid;
       }
     }
     return found != 0;
@@ -428,7 +422,8 @@ pid_t MiniCluster::RunnerServePid(const std::string& run) const {
   pid_t found = 0;
   Await(10s, [&] {
     for (const pid_t pid : process::ChildrenOf(supervisor)) {
-      if (HasWords(CommandLine(pid), {"dstack-runner", " serve "}) && IsAlive(pid)) found = pid;
+      if (HasWords(CommandLine(pid), {"dstack-runner", " serve "}) && process::IsAlive(pid))
+        found = pid;
     }
     return found != 0;
   });

@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 #include <signal.h>
 
+#include "libs/process/alive.h"
 #include "libs/testing/await.h"
 #include "libs/testing/mini_cluster.h"
 #include "tests/fault/counting.h"
@@ -61,7 +62,7 @@ void AllSurvive(MiniCluster& cluster) {
     counting.Await(20);
     const pid_t job = cluster.JobPid("late");
     cluster.KillServer();
-    testing::Await(30s, [&] { return kill(job, 0) != 0; });
+    testing::Await(30s, [&] { return !process::IsAlive(job); });
     cluster.StartServer();
     counting.CheckEnd();
     cluster.AwaitIdle();

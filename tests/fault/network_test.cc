@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 #include <signal.h>
 
+#include "libs/process/alive.h"
 #include "libs/testing/await.h"
 #include "libs/testing/mini_cluster.h"
 #include "libs/testing/mini_postgres.h"
@@ -47,7 +48,7 @@ void CutsAreNotFailures(MiniCluster& cluster, testing::MiniSshd& host) {
     counting.Await(20);
     const pid_t job = cluster.JobPid("away");
     host.Kill();
-    testing::Await(30s, [&] { return kill(job, 0) != 0; });
+    testing::Await(30s, [&] { return !process::IsAlive(job); });
     testing::Await(40s, [&] { return IsUnreachable(cluster, "far"); });
     host.Start();
     counting.CheckEnd();

@@ -18,7 +18,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "libs/base/macros.h"
 #include "libs/base/status.h"
+#include "libs/process/alive.h"
 
 namespace dstack::server {
 namespace {
@@ -33,6 +35,13 @@ constexpr int kRunFd = 9;
 constexpr auto kInitTimeout = 60s;
 // sun_path holds 107 bytes; PostgreSQL adds "/.s.PGSQL.5432".
 constexpr std::size_t kMaxSocketDirectory = 107 - 14;
+
+// Of a server, as the first line of its file says.
+std::optional<pid_t> FirstPid(const std::string& text) {
+  pid_t pid = 0;
+  const bool is_pid = absl::SimpleAtoi(text.substr(0, text.find('\n')), &pid) && pid > 1;
+  return is_pid && text.find('\n') != std::string::npos ? std::optional(pid) : std::nullopt;
+}
 
 std::string FdPath(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
 
@@ -163,6 +172,8 @@ absl::Status PostgresCluster::EnsureData() const {
 
 absl::StatusOr<process::Subprocess> PostgresCluster::Start(
     const std::vector<std::pair<std::string, std::string>>& settings, bool ends_with_thread) const {
+  RETURN_IF_ERROR(DisownZombie(PidFile()));
+  RETURN_IF_ERROR(DisownZombie(run_ + "/.s.PGSQL.5432.lock"));
   ASSIGN_OR_RETURN(const base::UniqueFd data, OpenDirectory(data_));
   ASSIGN_OR_RETURN(const base::UniqueFd run, OpenDirectory(run_));
   std::vector<std::string> argv;
@@ -190,12 +201,30 @@ absl::StatusOr<process::Subprocess> PostgresCluster::Start(
   return process::Subprocess::Start(argv, options);
 }
 
+// A server that was killed stays a zombie where nobody collects orphans, and PostgreSQL, which
+// finds its number in use, would not start. Our number instead is passed over, because PostgreSQL
+// takes it for its parent's; what else the file says is still checked, above all that nobody has
+// the shared memory open.
+absl::Status PostgresCluster::DisownZombie(const std::string& path) const {
+  const std::string text = base::ReadFile(path).value_or("");
+  const std::optional<pid_t> pid = FirstPid(text);
+  if (!pid || !process::IsZombie(*pid)) return absl::OkStatus();
+  const std::string fresh = path + ".new";
+  RETURN_IF_ERROR(base::WriteFileAtomic(
+      fresh, fmt::format("{}{}", getpid(), text.substr(text.find('\n'))), 0600));
+  if (user_ && chown(fresh.c_str(), user_->first, user_->second) != 0) {
+    return base::ErrnoError(errno, fresh);
+  }
+  return rename(fresh.c_str(), path.c_str()) == 0 ? absl::OkStatus()
+                                                  : base::ErrnoError(errno, path);
+}
+
+std::string PostgresCluster::PidFile() const { return data_ + "/postmaster.pid"; }
+
 std::optional<pid_t> PostgresCluster::RunningPid() const {
-  const auto text = base::ReadFile(data_ + "/postmaster.pid");
-  if (!text.ok()) return std::nullopt;
-  pid_t pid = 0;
-  const std::string first_line = text->substr(0, text->find('\n'));
-  if (!absl::SimpleAtoi(first_line, &pid) || pid <= 1) return std::nullopt;
+  const std::optional<pid_t> named = FirstPid(base::ReadFile(PidFile()).value_or(""));
+  if (!named) return std::nullopt;
+  const pid_t pid = *named;
   // The number may be that of a stranger by now; a server works inside its data directory.
   std::array<char, PATH_MAX> cwd = {};
   const ssize_t length =

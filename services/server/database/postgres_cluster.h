@@ -72,6 +72,9 @@ class PostgresCluster {
  private:
   PostgresCluster() = default;
 
+  std::string PidFile() const;
+  // `path`: a file that names the server's pid in its first line.
+  absl::Status DisownZombie(const std::string& path) const;
   absl::Status EndedEarly() const;
   absl::Status NotReady() const;
   static void PauseBeforeNextProbe();

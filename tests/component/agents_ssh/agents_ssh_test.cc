@@ -11,6 +11,7 @@
 #include "libs/base/sha256.h"
 #include "libs/base/status.h"
 #include "libs/exec/thread_pool.h"
+#include "libs/process/alive.h"
 #include "libs/testing/await.h"
 #include "libs/testing/mini_sshd.h"
 #include "libs/testing/paths.h"
@@ -99,7 +100,7 @@ TEST_CASE("agents are installed once, by digest, and the shim runs") {
   const std::string pid = f.Read(f.HostPath("shim.pid"));
   REQUIRE(f.installer->Install(*transport, f.Request(), {}).ok());
   CHECK(f.Read(f.HostPath("shim.pid")) == pid);
-  CHECK(kill(std::stoi(pid), 0) == 0);
+  CHECK(process::IsAlive(std::stoi(pid)));
 }
 
 TEST_CASE("another version takes the place of the running one") {
@@ -111,7 +112,7 @@ TEST_CASE("another version takes the place of the running one") {
   f.MakeInstaller("registry/other:image with a blank");
   REQUIRE(f.installer->Install(*transport, f.Request(), {}).ok());
   CHECK(f.Read(f.HostPath("shim.pid")) != pid);
-  CHECK(kill(std::stoi(pid), 0) != 0);
+  CHECK_FALSE(process::IsAlive(std::stoi(pid)));
   CHECK_THAT(f.Read(f.HostPath("start-shim")),
              Catch::Contains("'registry/other:image with a blank'"));
   f.AwaitShim();
@@ -146,7 +147,7 @@ TEST_CASE("a shim that was killed is started again") {
   f.AwaitShim();
   const std::string pid = f.Read(f.HostPath("shim.pid"));
   kill(std::stoi(pid), SIGKILL);
-  testing::Await(5s, [&] { return kill(std::stoi(pid), 0) != 0; });
+  testing::Await(5s, [&] { return !process::IsAlive(std::stoi(pid)); });
   REQUIRE(f.installer->Install(*transport, f.Request(), {}).ok());
   CHECK(f.Read(f.HostPath("shim.pid")) != pid);
 }
@@ -166,7 +167,7 @@ TEST_CASE("the project's key is added once and removed with everything else") {
   REQUIRE(f.installer->Uninstall(*transport, f.Request(), {}).ok());
   CHECK(f.Read(keys) == "# mine\nssh-rsa AAAAB3Nz someone\n");
   CHECK_FALSE(base::Exists(f.sshd.home() + "/.dstack/hosts"));
-  CHECK(kill(std::stoi(pid), 0) != 0);
+  CHECK_FALSE(process::IsAlive(std::stoi(pid)));
   CHECK(f.installer->Uninstall(*transport, f.Request(), {}).ok());
 }
 

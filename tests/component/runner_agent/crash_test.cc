@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "libs/base/file.h"
+#include "libs/process/alive.h"
 #include "libs/testing/await.h"
 #include "libs/testing/paths.h"
 #include "tests/component/runner_agent/fixture.h"
@@ -73,7 +74,7 @@ TEST_CASE("the supervisor is killed: deliver tells that the job is lost, with it
   f.client.reset();
   f.store = {};
   f.runner.KillSupervisor();
-  testing::Await(10s, [&] { return !IsAlive(command); });
+  testing::Await(10s, [&] { return !process::IsAlive(command); });
   f.runner.StartDeliver();
   f.client.emplace(f.runner.Target(), f.runner.token(), f.store);
   const v1::JobStatus status = f.Finish();

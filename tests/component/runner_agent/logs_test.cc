@@ -6,6 +6,7 @@
 #include <signal.h>
 
 #include "libs/base/file.h"
+#include "libs/process/alive.h"
 #include "libs/testing/await.h"
 #include "tests/component/runner_agent/fixture.h"
 
@@ -46,7 +47,7 @@ TEST_CASE("the last bytes are there even when the runner reads late") {
   const auto command = static_cast<pid_t>(f.client->AwaitState(v1::JOB_STATE_RUNNING).pid());
   kill(f.runner.supervisor_pid(), SIGSTOP);
   REQUIRE(base::WriteFileAtomic(go, "").ok());
-  testing::Await(20s, [&] { return !IsAlive(command); });
+  testing::Await(20s, [&] { return !process::IsAlive(command); });
   kill(f.runner.supervisor_pid(), SIGCONT);
   CHECK(f.Finish().exit_status() == 0);
   CHECK(f.store.text[LOG_SOURCE_JOB].size() == 8000);

@@ -6,6 +6,7 @@
 
 #include "libs/base/clock.h"
 #include "libs/base/file.h"
+#include "libs/process/alive.h"
 #include "libs/testing/await.h"
 #include "libs/testing/paths.h"
 #include "services/runner/job/process_tree.h"
@@ -84,7 +85,7 @@ process::Exit RunnerProcess::Wait(std::chrono::seconds timeout) {
   return *exit;
 }
 
-bool RunnerProcess::IsRunning() { return IsAlive(supervisor_pid()); }
+bool RunnerProcess::IsRunning() { return process::IsAlive(supervisor_pid()); }
 
 pid_t RunnerProcess::supervisor_pid() const { return process_->pid(); }
 
@@ -105,11 +106,5 @@ pid_t RunnerProcess::ServePid(pid_t not_this) const {
 long ResidentKib(pid_t pid) { return StatusKib(pid, "VmRSS:"); }
 
 long PeakKib(pid_t pid) { return StatusKib(pid, "VmHWM:"); }
-
-bool IsAlive(pid_t pid) {
-  const ProcessEntry entry =
-      ParseStat(base::ReadFile("/proc/" + std::to_string(pid) + "/stat").value_or(""));
-  return entry.pid == pid && entry.state != 'Z';
-}
 
 }  // namespace dstack::runner

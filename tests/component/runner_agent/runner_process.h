@@ -62,7 +62,4 @@ long ResidentKib(pid_t pid);
 // The most that it ever was.
 long PeakKib(pid_t pid);
 
-// True while the process exists and is no zombie.
-bool IsAlive(pid_t pid);
-
 }  // namespace dstack::runner

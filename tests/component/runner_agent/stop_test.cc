@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "libs/base/file.h"
+#include "libs/process/alive.h"
 #include "libs/testing/await.h"
 #include "tests/component/runner_agent/fixture.h"
 
@@ -43,13 +44,13 @@ TEST_CASE("W4 stop kills what ignores SIGTERM, daemons included") {
                      "while :; do sleep 0.1; done"));
   f.client->AwaitText(LOG_SOURCE_JOB, "ready");
   const pid_t daemon = PidFromFile(pid_file);
-  CHECK(IsAlive(daemon));
+  CHECK(process::IsAlive(daemon));
   const auto before = std::chrono::steady_clock::now();
   f.client->StopJob(0.3);
   const v1::JobStatus status = f.Finish();
   CHECK(status.signal() == SIGKILL);
   CHECK(status.finish_reason() == v1::FINISH_REASON_STOPPED);
-  CHECK_FALSE(IsAlive(daemon));
+  CHECK_FALSE(process::IsAlive(daemon));
   CHECK(std::chrono::steady_clock::now() - before >= 300ms);
 }
 
@@ -116,7 +117,7 @@ TEST_CASE("what a command leaves behind ends with it, its last words are kept") 
   CHECK(status.exit_status() == 5);
   CHECK(status.finish_reason() == v1::FINISH_REASON_EXITED);
   CHECK(f.store.text[LOG_SOURCE_JOB].find("last words") != std::string::npos);
-  CHECK_FALSE(IsAlive(PidFromFile(pid_file)));
+  CHECK_FALSE(process::IsAlive(PidFromFile(pid_file)));
 }
 
 TEST_CASE("max_duration ends the command") {

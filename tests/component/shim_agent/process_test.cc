@@ -14,6 +14,7 @@
 
 #include "libs/base/file.h"
 #include "libs/base/status.h"
+#include "libs/process/alive.h"
 #include "libs/process/reaper.h"
 #include "libs/process/subprocess.h"
 #include "libs/rpc/status_mapping.h"
@@ -428,7 +429,7 @@ TEST_CASE("the supervising parent starts the shim again and stops it") {
   REQUIRE(exit.ok());
   CHECK(exit->ok());
   REQUIRE(second.size() == 1);
-  CHECK(::kill(second[0], 0) != 0);
+  CHECK_FALSE(process::IsAlive(second[0]));
 }
 
 }  // namespace

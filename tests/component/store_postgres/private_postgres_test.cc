@@ -11,6 +11,8 @@
 
 #include "libs/base/file.h"
 #include "libs/base/status.h"
+#include "libs/process/alive.h"
+#include "libs/process/reaper.h"
 #include "libs/testing/await.h"
 #include "libs/testing/temp_dir.h"
 
@@ -111,6 +113,37 @@ TEST_CASE("a database that outlived its server is used on") {
   CHECK(CountNotes(**postgres) == 0);
   KillAndAwaitNext(**postgres);
   CHECK(CountNotes(**postgres) == 0);
+}
+
+TEST_CASE("a database whose server was killed and is collected by nobody is started again") {
+  testing::TempDir directory;
+  const std::string home = directory.Path("postgres");
+  // Orphans come to this process, which leaves them as they are.
+  REQUIRE(process::BecomeSubreaper().ok());
+  const pid_t child = fork();
+  if (child == 0) {
+    const auto postgres = PrivatePostgres::Start(home);
+    if (!postgres.ok()) _exit(1);
+    Execute(**postgres, "CREATE TABLE notes (id integer)");
+    kill(getpid(), SIGKILL);
+  }
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  REQUIRE(WIFSIGNALED(status));
+  const auto cluster = PostgresCluster::At(home);
+  REQUIRE(cluster.ok());
+  const auto survivor = cluster->RunningPid();
+  REQUIRE(survivor.has_value());
+  REQUIRE(kill(*survivor, SIGKILL) == 0);
+  testing::Await(5s, [&] { return process::IsZombie(*survivor); });
+  {
+    const auto postgres = PrivatePostgres::Start(home);
+    INFO(postgres.status());
+    REQUIRE(postgres.ok());
+    CHECK((*postgres)->pid() != survivor);
+    CHECK(CountNotes(**postgres) == 0);
+  }
+  process::ReapOrphans({});
 }
 
 TEST_CASE("one server process uses a private database at a time") {
