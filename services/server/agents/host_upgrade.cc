@@ -16,6 +16,8 @@ constexpr std::size_t kChunkBytes = 256 << 10;
 constexpr std::uint64_t kWindowBytes = 4 * kChunkBytes;
 // Transfers that were cut off by the end of their session.
 constexpr int kMaxAttempts = 5;
+// Of a component that a host could not store. Not the component's fault: somebody may make room.
+constexpr std::string_view kDiskReason = "INTERNAL";
 
 // A host tells at least the first digits of what runs.
 bool IsSameDigest(const std::string& told, const std::string& digest) {
@@ -95,7 +97,8 @@ void HostUpgrade::OnComponentStatus(const shim::v1::ComponentStatus& status) {
   for (Part& part : parts_) {
     if (part.file->digest != status.component().sha256() || part.is_staged) continue;
     if (status.state() == shim::v1::COMPONENT_STATE_REFUSED) {
-      return Fail(fmt::format("{} was refused: {}", part.file->name, status.message()));
+      const std::string why = fmt::format("{} was refused: {}", part.file->name, status.message());
+      return status.reason() == kDiskReason ? Postpone(why) : Fail(why);
     }
     part.acked_bytes = status.received_bytes();
     part.is_staged = status.state() == shim::v1::COMPONENT_STATE_STAGED;
@@ -127,9 +130,13 @@ void HostUpgrade::OnUpgradeStatus(const shim::v1::UpgradeStatus& status) {
 }
 
 void HostUpgrade::Fail(const std::string& message) {
+  refused_.push_back(files_->shim.digest);
+  Postpone(message);
+}
+
+void HostUpgrade::Postpone(const std::string& message) {
   telemetry::Warn("a host stays with its agents",
                   {{"instance_id", instance_id_}, {"message", message}});
-  refused_.push_back(files_->shim.digest);
   Forget();
   hooks_.on_failed(message);
 }

@@ -52,7 +52,10 @@ class HostUpgrade {
   bool WasRolledBack() const;
   void SendChunks();
   void Activate();
+  // These files are not offered again.
   void Fail(const std::string& message);
+  // They are offered again with the next session.
+  void Postpone(const std::string& message);
   void Forget();
 
   const std::string instance_id_;

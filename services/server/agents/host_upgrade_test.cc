@@ -130,13 +130,33 @@ TEST_CASE("digests that a host refused or went back from are not offered again")
     ComponentStatus status;
     status.mutable_component()->set_sha256(f.files->shim.digest);
     status.set_state(COMPONENT_STATE_REFUSED);
-    status.set_message("no space left");
+    status.set_reason("VERSION_MISMATCH");
+    status.set_message("the program is of another version");
     f.upgrade.OnComponentStatus(status);
   }
   REQUIRE(f.failures.size() == 1);
   f.Open();
   CHECK(f.inbox.empty());
   CHECK(f.failures.size() == 1);
+}
+
+TEST_CASE("what a full disk did not take is offered again, a limited number of times") {
+  Fixture f;
+  int offers = 0;
+  for (int session = 0; session < 20; ++session) {
+    f.inbox.clear();
+    f.Open();
+    offers += f.inbox.empty() ? 0 : 1;
+    ComponentStatus status;
+    status.mutable_component()->set_sha256(f.files->shim.digest);
+    status.set_state(COMPONENT_STATE_REFUSED);
+    status.set_reason("INTERNAL");
+    status.set_message("no space left on device");
+    f.upgrade.OnComponentStatus(status);
+  }
+  CHECK(offers == 5);
+  CHECK(f.failures.size() == 5);
+  CHECK_THAT(f.failures.front(), Catch::Contains("no space left"));
 }
 
 TEST_CASE("a transfer that was cut off begins again") {
