@@ -30,7 +30,7 @@ def violations_of_include(path, include):
     """Yields what is wrong with `include` in the file `path` (parts relative to the root)."""
     parts = path.parts
     target = include.split("/")
-    is_test = path.stem.endswith("_test") or "fake" in path.stem or parts[0] == "tests"
+    is_test = path.stem.endswith(("_test", "_fixture")) or "fake" in path.stem or parts[0] == "tests"
     if parts[0] == "services":
         if target[0] == "services" and target[1] != parts[1]:
             yield "a service includes another service"

@@ -41,6 +41,7 @@ class IncludeRules(unittest.TestCase):
             ("libs/ssh/master.cc", "libs/process/subprocess.h"),
             ("libs/testing/mini_sshd.cc", "libs/ssh/keys.h"),
             ("tests/e2e/stop_task_test.cc", "libs/testing/await.h"),
+            ("services/shim/pipeline/table_fixture.h", "libs/testing/temp_dir.h"),
         ]:
             with self.subTest(path=path, include=include):
                 self.assertEqual(problems(path, include), [])
