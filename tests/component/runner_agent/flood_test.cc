@@ -7,6 +7,7 @@
 #include <memory>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <catch2/catch.hpp>
@@ -17,6 +18,7 @@
 #include "libs/testing/await.h"
 #include "libs/testing/small_disk.h"
 #include "tests/component/runner_agent/fixture.h"
+#include "tests/component/runner_agent/slow_relay.h"
 
 namespace dstack::runner {
 namespace {
@@ -146,6 +148,43 @@ TEST_CASE("W10 a reader that hardly reads costs no memory and slows nothing but 
   f.client->ReadFast();
   f.Finish();
   CHECK(f.store.text[LOG_SOURCE_JOB].size() == 40'000'000);
+}
+
+// What the command writes meanwhile is far more than the line and its buffers hold.
+void ReadSlowlyThenNot(int slow_bytes, std::chrono::seconds away) {
+  Fixture f;
+  f.store.keeps_text = false;
+  f.runner.Start();
+  const std::string go = f.runner.Path("go");
+  SlowRelay relay(f.runner.Path("runner.sock"));
+  f.client.emplace(relay.Target(), f.runner.token(), f.store);
+  f.client->Submit(MakeShellJob("echo begin; while [ ! -e " + go + " ]; do sleep 0.01; done; " +
+                                Endless("40000000")));
+  f.client->StartJob();
+  testing::Await(30s, [&] { return f.client->Bytes(LOG_SOURCE_JOB) > 0; });
+  relay.SlowDown();
+  REQUIRE(base::WriteFileAtomic(go, "").ok());
+  testing::Await(std::chrono::seconds(60 + 3 * slow_bytes),
+                 [&] { return relay.slow_bytes() >= slow_bytes; });
+  f.client.reset();
+  testing::Await(60s, [&] { return base::Exists(f.runner.Path("exit.pb")); });
+  // The time itself is what is tested.
+  std::this_thread::sleep_for(away);
+  f.client.emplace(f.runner.Target(), f.runner.token(), f.store);
+  f.Finish();
+  CHECK(f.store.bytes[LOG_SOURCE_JOB] == 40'000'006);
+  CHECK(f.store.dropped_bytes == 0);
+  CHECK(f.store.defect.empty());
+  f.CheckMemory();
+}
+
+TEST_CASE("a reader of one byte a second that then goes away finds everything") {
+  ReadSlowlyThenNot(3, 0s);
+}
+
+TEST_CASE("a reader of one byte a second that then is away for minutes finds everything",
+          "[.][nightly]") {
+  ReadSlowlyThenNot(180, 180s);
 }
 
 // A small disk for the spools of this runner. Null: skipped.
