@@ -71,6 +71,7 @@ engine_or_processes() {
 server_is_healthy() { curl -fsS -o /dev/null --max-time 2 "http://127.0.0.1:$PORT/healthz" 2>/dev/null; }
 server_pid() { cat "$RUN/server.pid" 2>/dev/null || true; }
 server_runs() { process_is "$(server_pid)" "$BIN/dstack-server"; }
+port_is_taken() { (: <>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; }
 server_is_healthy_or_gone() { server_is_healthy || ! server_runs; }
 
 start_server() {
@@ -97,6 +98,8 @@ choose_port() {
     PORT=$last
   fi
   PORT=${PORT:-$last}
+  # Another server's answers would be taken for those of ours, which cannot start.
+  server_runs || ! port_is_taken || die "port $PORT is in use by another program; choose another one with --port N"
 }
 
 host_is_idle() { "$BIN/dstack" fleet list 2>/dev/null | grep -q 'instance=0 .* idle '; }

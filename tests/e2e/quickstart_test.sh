@@ -52,6 +52,9 @@ shows "no work to do"
 shows "the server runs already"
 shows "the task ended with exit status 0"
 
+if DSTACK_HOME=$HOME/second "$ROOT/services/quickstart.sh" --port "$port" >"$OUTPUT" 2>&1; then fail "a taken port is accepted"; fi
+shows "port $port is in use by another program; choose another one with --port"
+
 quickstart --down
 [ -z "$(ours)" ] || fail "processes are left: $(ours)"
 [ -d "$HOME/.dstack/server" ] || fail "--down deleted the data"
