@@ -16,6 +16,14 @@ namespace {
 using common::v1::LOG_SOURCE_JOB;
 using namespace std::chrono_literals;
 
+v1::JobSpec MakeInteractiveJob(const std::string& script) {
+  v1::JobSpec job = MakeShellJob("");
+  job.clear_command();
+  for (const char* word : {"/bin/bash", "-i", "-c"}) job.add_command(word);
+  job.add_command(script);
+  return job;
+}
+
 pid_t PidFromFile(const std::string& path) {
   std::string text;
   testing::Await(20s, [&] {
@@ -56,14 +64,10 @@ TEST_CASE("W4 stop kills what ignores SIGTERM, daemons included") {
 
 TEST_CASE("a loop in an interactive shell ends with the command that ran in it") {
   Fixture f;
-  v1::JobSpec job = MakeShellJob("");
-  job.clear_command();
-  for (const char* word : {"/bin/bash", "-i", "-c"}) job.add_command(word);
   // The first round takes its time to end, which the stop must leave to it.
-  job.add_command(
+  f.Run(MakeInteractiveJob(
       "while :; do sh -c 'trap \"sleep 0.2; echo bye; exit\" TERM; echo ready; while :; do sleep "
-      "0.01; done'; done");
-  f.Run(job);
+      "0.01; done'; done"));
   f.client->AwaitText(LOG_SOURCE_JOB, "ready");
   const auto before = std::chrono::steady_clock::now();
   f.client->StopJob(600);
@@ -75,12 +79,8 @@ TEST_CASE("a loop in an interactive shell ends with the command that ran in it")
 
 TEST_CASE("an interactive shell with a trap ends by its trap, however long that takes") {
   Fixture f;
-  v1::JobSpec job = MakeShellJob("");
-  job.clear_command();
-  for (const char* word : {"/bin/bash", "-i", "-c"}) job.add_command(word);
-  job.add_command(
-      "trap 'sleep 0.5; echo bye; exit 3' TERM; echo ready; while :; do sleep 0.01; done");
-  f.Run(job);
+  f.Run(MakeInteractiveJob(
+      "trap 'sleep 0.5; echo bye; exit 3' TERM; echo ready; while :; do sleep 0.01; done"));
   f.client->AwaitText(LOG_SOURCE_JOB, "ready");
   f.client->StopJob(600);
   const v1::JobStatus status = f.Finish();

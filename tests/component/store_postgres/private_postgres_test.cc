@@ -88,10 +88,9 @@ TEST_CASE("only we can reach a private database, and it does not run as root") {
   CHECK(tx.exec("SHOW listen_addresses")[0][0].as<std::string>().empty());
 }
 
-TEST_CASE("a database that outlived its server is used on") {
-  testing::TempDir directory;
-  const std::string home = directory.Path("postgres");
-  // The server process that is killed: a child that holds the private database.
+// A server process that holds the private database and is killed: the pid of the database, which
+// goes on and has an empty table `notes`.
+pid_t StartAndOutlive(const std::string& home) {
   const pid_t child = fork();
   if (child == 0) {
     const auto postgres = PrivatePostgres::Start(home);
@@ -102,11 +101,17 @@ TEST_CASE("a database that outlived its server is used on") {
   int status = 0;
   REQUIRE(waitpid(child, &status, 0) == child);
   REQUIRE(WIFSIGNALED(status));
-
   const auto cluster = PostgresCluster::At(home);
   REQUIRE(cluster.ok());
   const auto survivor = cluster->RunningPid();
   REQUIRE(survivor.has_value());
+  return *survivor;
+}
+
+TEST_CASE("a database that outlived its server is used on") {
+  testing::TempDir directory;
+  const std::string home = directory.Path("postgres");
+  const pid_t survivor = StartAndOutlive(home);
   const auto postgres = PrivatePostgres::Start(home);
   REQUIRE(postgres.ok());
   CHECK((*postgres)->pid() == survivor);
@@ -120,22 +125,9 @@ TEST_CASE("a database whose server was killed and is collected by nobody is star
   const std::string home = directory.Path("postgres");
   // Orphans come to this process, which leaves them as they are.
   REQUIRE(process::BecomeSubreaper().ok());
-  const pid_t child = fork();
-  if (child == 0) {
-    const auto postgres = PrivatePostgres::Start(home);
-    if (!postgres.ok()) _exit(1);
-    Execute(**postgres, "CREATE TABLE notes (id integer)");
-    kill(getpid(), SIGKILL);
-  }
-  int status = 0;
-  REQUIRE(waitpid(child, &status, 0) == child);
-  REQUIRE(WIFSIGNALED(status));
-  const auto cluster = PostgresCluster::At(home);
-  REQUIRE(cluster.ok());
-  const auto survivor = cluster->RunningPid();
-  REQUIRE(survivor.has_value());
-  REQUIRE(kill(*survivor, SIGKILL) == 0);
-  testing::Await(5s, [&] { return process::IsZombie(*survivor); });
+  const pid_t survivor = StartAndOutlive(home);
+  REQUIRE(kill(survivor, SIGKILL) == 0);
+  testing::Await(5s, [&] { return process::IsZombie(survivor); });
   {
     const auto postgres = PrivatePostgres::Start(home);
     INFO(postgres.status());
