@@ -249,62 +249,68 @@ std::string SuggestSizes(std::string_view text) {
   return is_mended ? mended : "";
 }
 
+namespace {
+
+struct Foreign {
+  std::string_view word;
+  const char* key;
+};
+
+// What the same thing is called in Docker, Compose, Kubernetes, Slurm and CI systems.
+constexpr std::array kForeign = {
+    Foreign{"cmd", "commands"},
+    Foreign{"run", "commands"},
+    Foreign{"script", "commands"},
+    Foreign{"args", "commands"},
+    Foreign{"setup", "init"},
+    Foreign{"commands", "init"},
+    Foreign{"command", "init"},
+    Foreign{"environment", "env"},
+    Foreign{"cores", "cpu"},
+    Foreign{"vcpus", "cpu"},
+    Foreign{"ram", "memory"},
+    Foreign{"accelerators", "gpu"},
+    Foreign{"accelerator", "gpu"},
+    Foreign{"storage", "disk"},
+    Foreign{"docker_image", "image"},
+    Foreign{"container", "image"},
+    Foreign{"timeout", "max_duration"},
+    Foreign{"time", "max_duration"},
+    Foreign{"workdir", "working_dir"},
+    Foreign{"cwd", "working_dir"},
+    Foreign{"mounts", "volumes"},
+    Foreign{"replicas", "nodes"},
+    Foreign{"num_nodes", "nodes"},
+    Foreign{"instances", "nodes"},
+    Foreign{"spot", "spot_policy"},
+    Foreign{"restart", "retry"},
+    Foreign{"cluster", "placement"},
+    Foreign{"address", "hostname"},
+    Foreign{"host", "hostname"},
+    Foreign{"ip", "hostname"},
+    Foreign{"username", "user"},
+    Foreign{"key", "identity_file"},
+    Foreign{"ssh_key", "identity_file"},
+    Foreign{"labels", "tags"},
+    Foreign{"zones", "availability_zones"},
+    Foreign{"healthcheck", "probes"},
+    Foreign{"autoscaling", "scaling"},
+    Foreign{"cron", "schedule"},
+    Foreign{"job", "task"},
+    Foreign{"batch", "task"},
+    Foreign{"dev", "dev-environment"},
+    Foreign{"notebook", "dev-environment"},
+    Foreign{"workspace", "dev-environment"},
+    Foreign{"endpoint", "service"},
+    Foreign{"deployment", "service"},
+    Foreign{"cluster", "fleet"},
+    Foreign{"pool", "fleet"},
+    Foreign{"disk", "volume"},
+};
+
+}  // namespace
+
 std::string SuggestKey(std::string_view word, const std::vector<std::string>& known) {
-  struct Foreign {
-    std::string_view word;
-    const char* key;
-  };
-  // What the same thing is called in Docker, Compose, Kubernetes, Slurm and CI systems.
-  constexpr std::array kForeign = {
-      Foreign{"cmd", "commands"},
-      Foreign{"run", "commands"},
-      Foreign{"script", "commands"},
-      Foreign{"args", "commands"},
-      Foreign{"setup", "init"},
-      Foreign{"commands", "init"},
-      Foreign{"command", "init"},
-      Foreign{"environment", "env"},
-      Foreign{"cores", "cpu"},
-      Foreign{"vcpus", "cpu"},
-      Foreign{"ram", "memory"},
-      Foreign{"accelerators", "gpu"},
-      Foreign{"accelerator", "gpu"},
-      Foreign{"storage", "disk"},
-      Foreign{"docker_image", "image"},
-      Foreign{"container", "image"},
-      Foreign{"timeout", "max_duration"},
-      Foreign{"time", "max_duration"},
-      Foreign{"workdir", "working_dir"},
-      Foreign{"cwd", "working_dir"},
-      Foreign{"mounts", "volumes"},
-      Foreign{"replicas", "nodes"},
-      Foreign{"num_nodes", "nodes"},
-      Foreign{"instances", "nodes"},
-      Foreign{"spot", "spot_policy"},
-      Foreign{"restart", "retry"},
-      Foreign{"cluster", "placement"},
-      Foreign{"address", "hostname"},
-      Foreign{"host", "hostname"},
-      Foreign{"ip", "hostname"},
-      Foreign{"username", "user"},
-      Foreign{"key", "identity_file"},
-      Foreign{"ssh_key", "identity_file"},
-      Foreign{"labels", "tags"},
-      Foreign{"zones", "availability_zones"},
-      Foreign{"healthcheck", "probes"},
-      Foreign{"autoscaling", "scaling"},
-      Foreign{"cron", "schedule"},
-      Foreign{"job", "task"},
-      Foreign{"batch", "task"},
-      Foreign{"dev", "dev-environment"},
-      Foreign{"notebook", "dev-environment"},
-      Foreign{"workspace", "dev-environment"},
-      Foreign{"endpoint", "service"},
-      Foreign{"deployment", "service"},
-      Foreign{"cluster", "fleet"},
-      Foreign{"pool", "fleet"},
-      Foreign{"disk", "volume"},
-  };
   const std::string lower = AsciiLower(word);
   for (const Foreign& foreign : kForeign) {
     const bool is_known = std::find(known.begin(), known.end(), foreign.key) != known.end();
