@@ -1,4 +1,5 @@
-// Texts about repositories that come from elsewhere: addresses, diffs, what git says, keys.
+// Texts about repositories that come from elsewhere: addresses, what git says, keys. Diffs are read
+// by git alone.
 #include <string>
 
 #include "libs/base/git_url.h"
