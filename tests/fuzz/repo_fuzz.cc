@@ -1,5 +1,4 @@
-// Texts about repositories that come from elsewhere: addresses, what git says, keys. Diffs are read
-// by git alone.
+// Texts about repositories that come from elsewhere: addresses, what git says, keys.
 #include <string>
 
 #include "libs/base/git_url.h"
@@ -23,7 +22,9 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const std::string config = dstack::runner::RenderGitConfig(*url, "/c", "token");
     FUZZ_CHECK(config.find("allow = never") != std::string::npos);
   }
-  FUZZ_CHECK(!dstack::runner::DescribeGitFailure(text).empty());
+  for (const char* command : {"fetch", "apply"}) {
+    FUZZ_CHECK(!dstack::runner::DescribeGitFailure(command, text).empty());
+  }
   dstack::runner::PublicHalf(text).IgnoreError();
   return 0;
 }

@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <optional>
+#include <utility>
 
 #include <absl/strings/ascii.h>
 #include <absl/strings/str_split.h>
@@ -15,6 +16,7 @@
 #include "libs/base/status.h"
 #include "services/runner/archive/unpack.h"
 #include "services/runner/job/working_dir.h"
+#include "services/runner/repo/diff.h"
 #include "services/runner/state/visible_dir.h"
 
 namespace dstack::runner {
@@ -195,16 +197,6 @@ class Clone {
   std::string branch_;
 };
 
-absl::Status ApplyDiff(Git& git, const std::string& path) {
-  ASSIGN_OR_RETURN(std::string diff, base::ReadFile(path));
-  if (diff.empty()) return absl::OkStatus();
-  // A patch that was cut at its last line end is whole all the same.
-  if (diff.back() != '\n') diff += '\n';
-  // git takes no path that leaves the repository or leads through a link.
-  return base::Annotate(git.Run({"apply", "--whitespace=nowarn", "-"}, "", diff).status(),
-                        "applying the changes");
-}
-
 absl::StatusOr<std::string> MakeWorkDir(const CheckoutContext& context, const TaskDir& dir) {
   const std::string usual = base::JoinPath(context.shared_dir, "git");
   // What an earlier process left.
@@ -234,7 +226,9 @@ absl::Status FillFromGit(const v1::JobSpec& job,
   RETURN_IF_ERROR(git.Prepare(repo));
   RETURN_IF_ERROR(Clone(git, repo, url).Make(repo_dir));
   if (!repo.diff_digest().empty()) {
-    RETURN_IF_ERROR(ApplyDiff(git, base::JoinPath(dir.Files(), repo.diff_digest())));
+    ASSIGN_OR_RETURN(std::string diff,
+                     base::ReadFile(base::JoinPath(dir.Files(), repo.diff_digest())));
+    RETURN_IF_ERROR(ApplyDiff(git, std::move(diff)));
   }
   const auto commit = git.Run({"rev-parse", "--short", "HEAD"});
   progress(fmt::format("repository {} is at {}{}",

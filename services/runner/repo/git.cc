@@ -30,6 +30,7 @@ constexpr std::chrono::milliseconds kStopProbe{100};
 constexpr std::chrono::seconds kProgressInterval{1};
 // Any user will do; this is what forges document.
 constexpr std::string_view kTokenUser = "anything";
+constexpr std::string_view kApply = "apply";
 
 // Authorities of the image, which may know a company's own one.
 constexpr std::array kImageCertificates = {
@@ -49,8 +50,14 @@ struct Failure {
   std::string_view meaning;
 };
 
-// In order: ssh's own words come before what git makes of them.
-constexpr std::array kFailures = {
+// Any command.
+constexpr std::array kDiskFailures = {
+    Failure{"No space left on device", "no space left on the disk"},
+    Failure{"Disk quota exceeded", "no space left on the disk"},
+};
+
+// Commands that speak with servers. In order: ssh's own words come before what git makes of them.
+constexpr std::array kServerFailures = {
     Failure{"Permission denied (publickey", "authentication failed: the key was not accepted"},
     Failure{"Host key verification failed", "the host key of the server was not accepted"},
     Failure{"Authentication failed", "authentication failed: the token was not accepted"},
@@ -58,8 +65,6 @@ constexpr std::array kFailures = {
     Failure{"returned error: 401", "authentication failed: the token was not accepted"},
     Failure{"returned error: 403", "authentication failed: access is forbidden"},
     Failure{"Could not resolve host", "the host is not known"},
-    Failure{"No space left on device", "no space left on the disk"},
-    Failure{"Disk quota exceeded", "no space left on the disk"},
     Failure{"returned error: 404", "there is no such repository, or no access to it"},
     Failure{"' not found", "there is no such repository, or no access to it"},
     Failure{"epository not found", "there is no such repository, or no access to it"},
@@ -73,11 +78,32 @@ constexpr std::array kFailures = {
     Failure{"Connection timed out", "the server does not answer"},
     Failure{"Operation timed out", "the server does not answer"},
     Failure{"certificate", "the server's certificate was not accepted"},
+};
+
+// git apply, whose errors quote paths that may hold any of the words above.
+constexpr std::array kDiffFailures = {
     Failure{"patch does not apply", "the changes do not fit the commit"},
+    Failure{"No such file or directory", "the changes do not fit the commit"},
+    Failure{"already exists in working directory", "the changes do not fit the commit"},
+    Failure{"wrong type", "the changes do not fit the commit"},
     Failure{"corrupt patch", "the diff is damaged"},
+    Failure{"corrupt binary patch", "the diff is damaged"},
+    Failure{"only garbage", "the diff is damaged"},
+    Failure{"bad git-diff", "the diff is damaged"},
+    Failure{"has been renamed/deleted", "the diff is damaged"},
+    Failure{"lacks filename information", "the diff is damaged"},
+    Failure{"No valid patches", "the diff is damaged"},
     Failure{"invalid path", "the diff names a path outside the repository"},
     Failure{"beyond a symbolic link", "the diff names a path behind a symbolic link"},
 };
+
+template <std::size_t count>
+std::string_view MeaningOf(std::string_view errors, const std::array<Failure, count>& failures) {
+  for (const Failure& failure : failures) {
+    if (errors.find(failure.sign) != std::string_view::npos) return failure.meaning;
+  }
+  return "";
+}
 
 // "Receiving objects:  45% (9/20)" is progress, of the step before the colon.
 bool IsProgress(std::string_view line) {
@@ -86,7 +112,7 @@ bool IsProgress(std::string_view line) {
 
 }  // namespace
 
-std::string DescribeGitFailure(std::string_view errors) {
+std::string DescribeGitFailure(std::string_view command, std::string_view errors) {
   std::string last;
   for (absl::string_view line :
        absl::StrSplit(base::ToAbsl(errors), '\n', absl::SkipWhitespace())) {
@@ -95,11 +121,13 @@ std::string DescribeGitFailure(std::string_view errors) {
     const bool is_verdict = absl::StartsWith(line, "fatal: ") || absl::StartsWith(line, "error: ");
     if (last.empty() || is_verdict) last = std::string(absl::StripAsciiWhitespace(line));
   }
-  for (const Failure& failure : kFailures) {
-    if (errors.find(failure.sign) == std::string_view::npos) continue;
-    return fmt::format("{} ({})", failure.meaning, last);
+  if (last.empty()) return "git failed without a word";
+  std::string_view meaning = MeaningOf(errors, kDiskFailures);
+  if (meaning.empty()) {
+    meaning =
+        command == kApply ? MeaningOf(last, kDiffFailures) : MeaningOf(errors, kServerFailures);
   }
-  return last.empty() ? "git failed without a word" : last;
+  return meaning.empty() ? last : fmt::format("{} ({})", meaning, last);
 }
 
 std::string RenderGitConfig(const base::GitUrl& url,
@@ -219,8 +247,9 @@ absl::StatusOr<std::string> Git::Run(const std::vector<std::string>& args,
   const std::string errors = ReadErrors(errors_fd.get());
   ASSIGN_OR_RETURN(const process::Exit exit, git.WaitUntil(base::kNoDeadline, settings_.stop));
   if (exit.ok()) return git.stdout_text();
-  return base::Error(
-      absl::StatusCode::kFailedPrecondition, "INVALID_STATE", DescribeGitFailure(errors));
+  return base::Error(absl::StatusCode::kFailedPrecondition,
+                     "INVALID_STATE",
+                     DescribeGitFailure(args.front(), errors));
 }
 
 // Until git and all that it started have closed the pipe, or until the stop.

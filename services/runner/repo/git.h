@@ -68,8 +68,9 @@ class Git {
 };
 
 // What a person needs to know from the errors of git and ssh: authentication, unknown host, unknown
-// repository, branch or commit, no space. Pure.
-std::string DescribeGitFailure(std::string_view errors);
+// repository, branch or commit, a diff that does not fit, no space. `command` is git's, for example
+// "fetch". Pure.
+std::string DescribeGitFailure(std::string_view command, std::string_view errors);
 
 // Content of git's configuration: hooks, filters and helpers off, only the protocol of `url`; the
 // token is sent to its origin alone. Pure.
