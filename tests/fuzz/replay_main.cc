@@ -9,6 +9,9 @@
 
 #include "tests/fuzz/fuzz.h"
 
+// As for libFuzzer, a fuzzer may have one.
+extern "C" __attribute__((weak)) int LLVMFuzzerInitialize(int* argc, char*** argv);
+
 namespace {
 
 std::vector<std::filesystem::path> FilesOf(const std::filesystem::path& path) {
@@ -24,6 +27,7 @@ std::vector<std::filesystem::path> FilesOf(const std::filesystem::path& path) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (LLVMFuzzerInitialize != nullptr) LLVMFuzzerInitialize(&argc, &argv);
   size_t count = 0;
   for (int i = 1; i < argc; ++i) {
     for (const std::filesystem::path& path : FilesOf(argv[i])) {
