@@ -83,8 +83,11 @@ absl::Status Unavailable(std::string_view message) {
 absl::Status Internal(std::string_view message) { return absl::InternalError(ToAbsl(message)); }
 
 absl::Status ErrnoError(int error_number, std::string_view what) {
-  return {absl::ErrnoToStatusCode(error_number),
-          ToAbsl(fmt::format("{}: {}", what, std::generic_category().message(error_number)))};
+  const std::string message =
+      fmt::format("{}: {}", what, std::generic_category().message(error_number));
+  const absl::StatusCode code = absl::ErrnoToStatusCode(error_number);
+  const bool is_disk_full = error_number == ENOSPC || error_number == EDQUOT;
+  return is_disk_full ? Error(code, kDiskFull, message) : absl::Status(code, message);
 }
 
 std::string Reason(const absl::Status& status) {

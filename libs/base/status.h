@@ -21,6 +21,9 @@ namespace dstack::base {
 // Domain of every google.rpc.ErrorInfo made here.
 inline constexpr std::string_view kErrorDomain = "dstack";
 
+// Reason of what a full disk or quota refused; comes with RESOURCE_EXHAUSTED.
+inline constexpr std::string_view kDiskFull = "DISK_FULL";
+
 // Type URLs of the payloads.
 inline constexpr std::string_view kErrorInfoUrl = "type.googleapis.com/google.rpc.ErrorInfo";
 inline constexpr std::string_view kBadRequestUrl = "type.googleapis.com/google.rpc.BadRequest";
@@ -51,7 +54,8 @@ inline constexpr std::string_view kResourceInfoUrl = "type.googleapis.com/google
 [[nodiscard]] absl::Status Unavailable(std::string_view message);
 [[nodiscard]] absl::Status Internal(std::string_view message);
 
-// Status of a failed system call: code from `error_number`, message "`what`: <strerror>".
+// Status of a failed system call: code from `error_number`, message "`what`: <strerror>". A full
+// disk or quota has the reason kDiskFull.
 [[nodiscard]] absl::Status ErrnoError(int error_number, std::string_view what);
 
 // Reason of an error made by Error(); empty when it has none.

@@ -78,6 +78,11 @@ TEST_CASE("errno maps to a code and a readable message") {
   const absl::Status status = ErrnoError(ENOENT, "opening /x");
   CHECK(status.code() == absl::StatusCode::kNotFound);
   CHECK(Message(status) == "opening /x: No such file or directory");
+  CHECK(Reason(status).empty());
+  for (const int error : {ENOSPC, EDQUOT}) {
+    CHECK(absl::IsResourceExhausted(ErrnoError(error, "/x")));
+    CHECK(Reason(ErrnoError(error, "/x")) == kDiskFull);
+  }
 }
 
 absl::StatusOr<int> Half(int value) {

@@ -111,7 +111,7 @@ absl::Status Writer::Recover() {
     ASSIGN_OR_RETURN(const bool is_started, StartSegment());
     if (!is_started) {
       return base::Error(absl::StatusCode::kResourceExhausted,
-                         "INTERNAL",
+                         base::kDiskFull,
                          fmt::format("no space on the disk of {}", options_.dir));
     }
   }
@@ -178,7 +178,7 @@ absl::Status Writer::WriteGap(std::uint64_t time_unix_nano) {
   }
   if (!is_stored) {
     return base::Error(absl::StatusCode::kResourceExhausted,
-                       "INTERNAL",
+                       base::kDiskFull,
                        fmt::format("no space on the disk of {}", options_.dir));
   }
   dropped_bytes_ = 0;

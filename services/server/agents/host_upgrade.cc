@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "fmt/format.h"
+#include "libs/base/status.h"
 #include "libs/telemetry/log.h"
 
 namespace dstack::server {
@@ -16,8 +17,6 @@ constexpr std::size_t kChunkBytes = 256 << 10;
 constexpr std::uint64_t kWindowBytes = 4 * kChunkBytes;
 // Transfers that were cut off by the end of their session.
 constexpr int kMaxAttempts = 5;
-// Of a component that a host could not store. Not the component's fault: somebody may make room.
-constexpr std::string_view kDiskReason = "INTERNAL";
 
 // A host tells at least the first digits of what runs.
 bool IsSameDigest(const std::string& told, const std::string& digest) {
@@ -98,7 +97,8 @@ void HostUpgrade::OnComponentStatus(const shim::v1::ComponentStatus& status) {
     if (part.file->digest != status.component().sha256() || part.is_staged) continue;
     if (status.state() == shim::v1::COMPONENT_STATE_REFUSED) {
       const std::string why = fmt::format("{} was refused: {}", part.file->name, status.message());
-      return status.reason() == kDiskReason ? Postpone(why) : Fail(why);
+      // Not the component's fault: somebody may make room.
+      return status.reason() == base::kDiskFull ? Postpone(why) : Fail(why);
     }
     part.acked_bytes = status.received_bytes();
     part.is_staged = status.state() == shim::v1::COMPONENT_STATE_STAGED;

@@ -150,7 +150,7 @@ TEST_CASE("what a full disk did not take is offered again, a limited number of t
     ComponentStatus status;
     status.mutable_component()->set_sha256(f.files->shim.digest);
     status.set_state(COMPONENT_STATE_REFUSED);
-    status.set_reason("INTERNAL");
+    status.set_reason("DISK_FULL");
     status.set_message("no space left on device");
     f.upgrade.OnComponentStatus(status);
   }

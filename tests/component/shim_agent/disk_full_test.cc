@@ -196,6 +196,7 @@ TEST_CASE("components that find no room are refused and leave nothing, later the
   disk->Fill();
   const v1::ComponentStatus refused = send(4096, whole.size());
   CHECK(refused.state() == v1::COMPONENT_STATE_REFUSED);
+  CHECK(refused.reason() == "DISK_FULL");
   CHECK(Says(refused.message(), kNoSpace));
   CHECK(Says(refused.message(), disk->path()));
   CHECK(NamesIn(disk->Path("bin")).empty());
@@ -231,7 +232,8 @@ TEST_CASE("W6 a shim on a full disk takes no new task, starts again, and keeps t
   const v1::CommandFailed failure = fixture->client->AwaitFailure();
   INFO(failure.ShortDebugString());
   CHECK(failure.task_id() == refused.task_id());
-  CHECK(Says(failure.ShortDebugString(), kNoSpace));
+  CHECK(failure.reason() == "DISK_FULL");
+  CHECK(Says(failure.message(), kNoSpace));
   CHECK(NamesIn(disk->Path("h/tasks")) == names);
 
   // A new process on a full disk, and a server that has taken the host over.

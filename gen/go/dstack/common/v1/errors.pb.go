@@ -92,6 +92,8 @@ const (
 	ErrorReason_ERROR_REASON_INVALID_PAGE_TOKEN ErrorReason = 30
 	// The host takes no new tasks until somebody lifts its drain. FAILED_PRECONDITION.
 	ErrorReason_ERROR_REASON_HOST_DRAINING ErrorReason = 31
+	// The disk that would be written to is full, or the quota on it is. RESOURCE_EXHAUSTED.
+	ErrorReason_ERROR_REASON_DISK_FULL ErrorReason = 32
 )
 
 // Enum value maps for ErrorReason.
@@ -129,6 +131,7 @@ var (
 		29: "ERROR_REASON_SHUTTING_DOWN",
 		30: "ERROR_REASON_INVALID_PAGE_TOKEN",
 		31: "ERROR_REASON_HOST_DRAINING",
+		32: "ERROR_REASON_DISK_FULL",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":          0,
@@ -163,6 +166,7 @@ var (
 		"ERROR_REASON_SHUTTING_DOWN":        29,
 		"ERROR_REASON_INVALID_PAGE_TOKEN":   30,
 		"ERROR_REASON_HOST_DRAINING":        31,
+		"ERROR_REASON_DISK_FULL":            32,
 	}
 )
 
@@ -197,7 +201,7 @@ var File_dstack_common_v1_errors_proto protoreflect.FileDescriptor
 
 const file_dstack_common_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1ddstack/common/v1/errors.proto\x12\x10dstack.common.v1*\xa2\b\n" +
+	"\x1ddstack/common/v1/errors.proto\x12\x10dstack.common.v1*\xbe\b\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bERROR_REASON_INVALID_FIELDS\x10\x01\x12\x1e\n" +
@@ -231,7 +235,8 @@ const file_dstack_common_v1_errors_proto_rawDesc = "" +
 	"\x15ERROR_REASON_INTERNAL\x10\x1c\x12\x1e\n" +
 	"\x1aERROR_REASON_SHUTTING_DOWN\x10\x1d\x12#\n" +
 	"\x1fERROR_REASON_INVALID_PAGE_TOKEN\x10\x1e\x12\x1e\n" +
-	"\x1aERROR_REASON_HOST_DRAINING\x10\x1fB\xb8\x01\n" +
+	"\x1aERROR_REASON_HOST_DRAINING\x10\x1f\x12\x1a\n" +
+	"\x16ERROR_REASON_DISK_FULL\x10 B\xb8\x01\n" +
 	"\x14com.dstack.common.v1B\vErrorsProtoP\x01Z1dstack.ai/dstack/gen/go/dstack/common/v1;commonv1\xa2\x02\x03DCX\xaa\x02\x10Dstack.Common.V1\xca\x02\x10Dstack\\Common\\V1\xe2\x02\x1cDstack\\Common\\V1\\GPBMetadata\xea\x02\x12Dstack::Common::V1b\x06proto3"
 
 var (
