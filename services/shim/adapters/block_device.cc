@@ -78,14 +78,50 @@ absl::Status CheckZeroRange(int fd,
   return absl::OkStatus();
 }
 
-// What was written to a disk that was empty before, as far as its maker's firmware or kernel driver
-// takes it back: a disk that is empty again can be formatted later, another one is left alone. Not
-// when somebody else has taken the disk meanwhile (O_EXCL).
-void Discard(const std::string& device) {
-  const base::UniqueFd fd(::open(device.c_str(), O_WRONLY | O_EXCL | O_CLOEXEC));
-  std::array<std::uint64_t, 2> range{0, DeviceSize(device).value_or(0)};
-  if (fd && range[1] > 0 && ::ioctl(fd.get(), BLKDISCARD, range.data()) == 0) return;
-  telemetry::Warn("what a failed formatting left stays on the disk", {{"device", device}});
+// What has to read as zeros before a disk counts as empty.
+struct Range {
+  std::uint64_t from;
+  std::uint64_t size;
+};
+
+std::vector<Range> LookedAt(std::uint64_t disk_size) {
+  const std::uint64_t tail = disk_size > kTailBytes ? disk_size - kTailBytes : 0;
+  std::vector<Range> ranges = {{0, std::min(disk_size, kHeadBytes)}, {tail, disk_size - tail}};
+  for (std::uint64_t i = 1; i < kSamples; ++i) {
+    const std::uint64_t from = disk_size / kSamples * i;
+    ranges.push_back({from, std::min(kSampleBytes, disk_size - from)});
+  }
+  return ranges;
+}
+
+absl::Status WriteZeros(int fd, const Range& range, const std::string& name) {
+  const std::vector<char> zeros(static_cast<std::size_t>(std::min(range.size, kTailBytes)));
+  for (std::uint64_t at = range.from; at < range.from + range.size;) {
+    const auto wanted = static_cast<std::size_t>(
+        std::min<std::uint64_t>(zeros.size(), range.from + range.size - at));
+    const ssize_t count = ::pwrite(fd, zeros.data(), wanted, static_cast<off_t>(at));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return base::ErrnoError(errno, name);
+    at += static_cast<std::uint64_t>(count);
+  }
+  return absl::OkStatus();
+}
+
+// Makes a disk that was found empty count as empty again after a formatting that failed, so that it
+// can be formatted later. First what the storage itself can take back, which also makes room on
+// thin storage that is full; then zeros where zeros were read before, and nowhere else. Not when
+// somebody else has taken the disk meanwhile (O_EXCL).
+absl::Status TakeBack(const std::string& device) {
+  const base::UniqueFd fd(::open(device.c_str(), O_RDWR | O_EXCL | O_CLOEXEC));
+  if (!fd) return base::ErrnoError(errno, device);
+  ASSIGN_OR_RETURN(const std::uint64_t size, DeviceSize(device));
+  std::array<std::uint64_t, 2> whole{0, size};
+  static_cast<void>(::ioctl(fd.get(), BLKDISCARD, whole.data()));
+  for (const Range& range : LookedAt(size)) {
+    if (CheckZeroRange(fd.get(), range.from, range.size, device).ok()) continue;
+    RETURN_IF_ERROR(WriteZeros(fd.get(), range, device));
+  }
+  return ::fsync(fd.get()) == 0 ? absl::OkStatus() : base::ErrnoError(errno, device);
 }
 
 // The value after "name:" in the output of dumpe2fs.
@@ -138,12 +174,8 @@ absl::Status CheckZeros(const std::string& device) {
   ASSIGN_OR_RETURN(const std::uint64_t size, DeviceSize(device));
   const base::UniqueFd fd(::open(device.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return base::ErrnoError(errno, device);
-  RETURN_IF_ERROR(CheckZeroRange(fd.get(), 0, std::min(size, kHeadBytes), device));
-  const std::uint64_t tail = size > kTailBytes ? size - kTailBytes : 0;
-  RETURN_IF_ERROR(CheckZeroRange(fd.get(), tail, size - tail, device));
-  for (std::uint64_t i = 1; i < kSamples; ++i) {
-    const std::uint64_t at = size / kSamples * i;
-    RETURN_IF_ERROR(CheckZeroRange(fd.get(), at, std::min(kSampleBytes, size - at), device));
+  for (const Range& range : LookedAt(size)) {
+    RETURN_IF_ERROR(CheckZeroRange(fd.get(), range.from, range.size, device));
   }
   return absl::OkStatus();
 }
@@ -260,7 +292,11 @@ absl::Status BlockDevices::Format(const std::string& device, const std::stop_tok
   // Never cut off by a stop: half a file system would look like data the next time.
   static_cast<void>(stop);
   absl::Status status = Run({"mkfs.ext4", "-q", "-F", "--", device}, kFormatTimeout, {}).status();
-  if (!status.ok()) Discard(device);
+  if (status.ok()) return status;
+  if (const absl::Status taken_back = TakeBack(device); !taken_back.ok()) {
+    telemetry::Warn("what a failed formatting left stays on the disk",
+                    {{"device", device}, {"status", taken_back}});
+  }
   return base::Annotate(status, "a file system could not be made");
 }
 

@@ -152,6 +152,32 @@ TEST_CASE("a disk that holds anything is not empty") {
   CHECK_FALSE(tools.Devices().FileSystemOf(dir.Path("disk"), {}).ok());
 }
 
+TEST_CASE("what a failed formatting wrote is overwritten where zeros were read before") {
+  testing::TempDir dir;
+  constexpr std::uint64_t kSize = 64 << 20;
+  // A file is a disk that takes nothing back by itself.
+  const std::string disk = ZeroFile(dir, "disk", kSize);
+  const std::string between(1, 'x');  // where nobody looks
+  constexpr std::uint64_t kBetween = kSize / 2 + (200 << 10);
+  const BlockDevices devices(
+      {.run = [&](const std::vector<std::string>& argv,
+                  std::chrono::milliseconds,
+                  const std::stop_token&) -> absl::StatusOr<process::RunResult> {
+         if (argv[0] == "blkid") return Answer(2, "");
+         std::fstream file(disk, std::ios::in | std::ios::out | std::ios::binary);
+         for (const std::uint64_t at : {std::uint64_t{1024}, kSize / 2, kBetween, kSize - 4096}) {
+           file.seekp(static_cast<std::streamoff>(at)) << between;
+         }
+         return Answer(1, "", "mkfs.ext4: Input/output error");
+       },
+       .probe_pause = 1ms});
+  REQUIRE(devices.FileSystemOf(disk, {}).ok());
+  const absl::Status failed = devices.Format(disk, {});
+  CHECK_THAT(std::string(base::Message(failed)), Catch::Contains("Input/output error"));
+  CHECK(devices.FileSystemOf(disk, {}).value().empty());
+  CHECK(base::ReadFile(disk, 2 * kSize).value().find_first_not_of('\0') == kBetween);
+}
+
 TEST_CASE("a file system is known at the first look") {
   Tools tools;
   tools.answers[ProbeLine("/dev/x")] = Answer(0, "xfs\n");
