@@ -112,6 +112,7 @@ absl::StatusOr<EngineInfo> Client::Info(const std::stop_token& stop) const {
   EngineInfo info;
   info.server_version = body.value("ServerVersion", std::string());
   info.root_dir = body.value("DockerRootDir", std::string());
+  info.default_runtime = body.value("DefaultRuntime", std::string());
   info.cgroup_version = body.value("CgroupVersion", std::string("1"));
   const auto runtimes = body.find("Runtimes");
   info.has_nvidia_runtime =

@@ -19,6 +19,7 @@ struct EngineInfo {
   std::string cgroup_version;  // "1" or "2"
   bool has_nvidia_runtime = false;
   std::vector<std::string> runtimes;  // names of its OCI runtimes, sorted
+  std::string default_runtime;        // of containers that name none; "runc" as a rule
 };
 
 // The Docker Engine API. Thread-safe; calls block up to the limits given in each function. Errors:

@@ -73,7 +73,8 @@ std::string Quoted(const std::string& text) { return nlohmann::json(text).dump()
 std::unique_ptr<MiniCluster> MiniCluster::Start(Options options) {
   std::unique_ptr<MiniDocker> docker;
   if (options.runtime == Runtime::kDocker) {
-    auto engine = MiniDocker::Start();
+    auto engine =
+        options.is_engine_privileged ? MiniDocker::StartPrivileged() : MiniDocker::Start();
     if (!engine.ok()) {
       Skip(engine.status().ToString());
       return nullptr;

@@ -28,6 +28,8 @@ class MiniCluster {
   enum class Runtime { kDocker, kProcess };
   struct Options {
     Runtime runtime = Runtime::kDocker;
+    // The engine is one of the cluster's own that can start privileged containers on any kernel.
+    bool is_engine_privileged = false;
     // This machine is the host of fleet `local`.
     bool has_local_host = true;
     // Start() returns when that host can be used; otherwise as soon as the server is healthy.

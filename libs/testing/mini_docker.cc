@@ -20,7 +20,8 @@ namespace {
 
 constexpr std::chrono::seconds kStartTimeout{60};
 constexpr std::chrono::seconds kStopTimeout{30};
-constexpr std::size_t kMaxImageBytes = std::size_t{64} << 20;
+constexpr std::chrono::seconds kImageTimeout{60};
+constexpr std::size_t kMaxImageBytes = std::size_t{512} << 20;
 
 std::string LastLines(const std::string& path) {
   const std::string text = base::ReadFile(path).value_or("");
@@ -39,6 +40,16 @@ absl::StatusOr<std::unique_ptr<MiniDocker>> MiniDocker::Start() {
 }
 
 absl::StatusOr<std::unique_ptr<MiniDocker>> MiniDocker::StartPrivate(std::string data_dir) {
+  return StartWith(std::move(data_dir), {});
+}
+
+absl::StatusOr<std::unique_ptr<MiniDocker>> MiniDocker::StartPrivileged() {
+  const std::string runtime = SourceDir() + "/tests/fixtures/engine/bounded_runc.py";
+  return StartWith("", {"--add-runtime", "bounded=" + runtime, "--default-runtime", "bounded"});
+}
+
+absl::StatusOr<std::unique_ptr<MiniDocker>> MiniDocker::StartWith(std::string data_dir,
+                                                                  std::vector<std::string> flags) {
   if (::geteuid() != 0) return base::Unavailable("a private dockerd needs root");
   if (!process::FindProgram("dockerd").ok()) {
     return base::Unavailable("there is no dockerd (package docker.io)");
@@ -46,6 +57,7 @@ absl::StatusOr<std::unique_ptr<MiniDocker>> MiniDocker::StartPrivate(std::string
   std::unique_ptr<MiniDocker> engine(new MiniDocker);
   engine->dir_ = std::make_unique<TempDir>();
   engine->data_dir_ = data_dir.empty() ? engine->dir_->Path("data") : std::move(data_dir);
+  engine->flags_ = std::move(flags);
   RETURN_IF_ERROR(engine->StartEngine());
   return engine;
 }
@@ -56,20 +68,21 @@ absl::Status MiniDocker::StartEngine() {
   // even if that is a zombie that nobody reaps.
   RETURN_IF_ERROR(base::RemoveAll(dir + "/pid"));
   RETURN_IF_ERROR(base::RemoveAll(dir + "/exec/containerd/containerd.pid"));
-  ASSIGN_OR_RETURN(process::Subprocess engine,
-                   process::Subprocess::Start({"/bin/sh",
-                                               "-c",
-                                               "exec \"$@\" >>\"$0\" 2>&1",
-                                               dir + "/log",
-                                               "dockerd",
-                                               "--data-root",
-                                               data_dir_,
-                                               "--exec-root",
-                                               dir + "/exec",
-                                               "--pidfile",
-                                               dir + "/pid",
-                                               "--host",
-                                               fmt::format("unix://{}/sock", dir)}));
+  std::vector<std::string> command = {"/bin/sh",
+                                      "-c",
+                                      "exec \"$@\" >>\"$0\" 2>&1",
+                                      dir + "/log",
+                                      "dockerd",
+                                      "--data-root",
+                                      data_dir_,
+                                      "--exec-root",
+                                      dir + "/exec",
+                                      "--pidfile",
+                                      dir + "/pid",
+                                      "--host",
+                                      fmt::format("unix://{}/sock", dir)};
+  command.insert(command.end(), flags_.begin(), flags_.end());
+  ASSIGN_OR_RETURN(process::Subprocess engine, process::Subprocess::Start(command));
   engine_.emplace(std::move(engine));
   return Connect();
 }
@@ -104,14 +117,18 @@ MiniDocker::~MiniDocker() {
   if (!StopEngine(SIGTERM).ok()) static_cast<void>(engine_->KillGroup(SIGKILL));
 }
 
-absl::Status MiniDocker::EnsureBusybox() {
-  if (docker::InspectImage(*client_, kBusyboxImage, {}).ok()) return absl::OkStatus();
-  const std::string script = SourceDir() + "/tests/fixtures/images/busybox.sh";
+absl::Status MiniDocker::EnsureBusybox() const { return EnsureImage(kBusyboxImage, "busybox.sh"); }
+
+absl::Status MiniDocker::EnsureDocker() const { return EnsureImage(kDockerImage, "docker.sh"); }
+
+absl::Status MiniDocker::EnsureImage(const std::string& image, const std::string& script) const {
+  if (docker::InspectImage(*client_, image, {}).ok()) return absl::OkStatus();
   ASSIGN_OR_RETURN(
       std::string tar,
-      process::RunChecked(
-          {"/bin/sh", script}, std::chrono::seconds(30), {.output_limit_bytes = kMaxImageBytes}));
-  return docker::ImportImage(*client_, kBusyboxImage, std::move(tar), {"CMD [\"sh\"]"}, {});
+      process::RunChecked({"/bin/sh", SourceDir() + "/tests/fixtures/images/" + script},
+                          kImageTimeout,
+                          {.output_limit_bytes = kMaxImageBytes}));
+  return docker::ImportImage(*client_, image, std::move(tar), {"CMD [\"sh\"]"}, {});
 }
 
 }  // namespace dstack::testing

@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <absl/status/statusor.h>
 
@@ -15,6 +16,8 @@ namespace dstack::testing {
 // An image that every MiniDocker has: a static busybox as /bin/sh and its applets, users root and
 // worker (uid 1000), /tmp.
 inline constexpr char kBusyboxImage[] = "dstack-test/busybox:1";
+// The same with this machine's Docker Engine in it: dockerd, docker and what they need.
+inline constexpr char kDockerImage[] = "dstack-test/docker:1";
 
 // A Docker Engine for tests: the one of DOCKER_HOST when it answers, otherwise a dockerd of its own
 // in a private directory, which ends with this object. Two of them in one process share nothing.
@@ -25,6 +28,9 @@ class MiniDocker {
   // A dockerd of its own in any case: for tests that restart or kill it. It keeps its images below
   // `data_dir`; empty: in a directory that goes with this object.
   static absl::StatusOr<std::unique_ptr<MiniDocker>> StartPrivate(std::string data_dir = "");
+  // One of its own that can start privileged containers, also where the kernel keeps capabilities
+  // back: they have the others.
+  static absl::StatusOr<std::unique_ptr<MiniDocker>> StartPrivileged();
   ~MiniDocker();
 
   // As in DOCKER_HOST.
@@ -32,7 +38,9 @@ class MiniDocker {
   const docker::Client& client() const { return *client_; }
 
   // Makes kBusyboxImage; quick when it is there.
-  absl::Status EnsureBusybox();
+  absl::Status EnsureBusybox() const;
+  // Makes kDockerImage.
+  absl::Status EnsureDocker() const;
 
   // For a private engine: ends it with this signal, and starts it again on the same data.
   absl::Status StopEngine(int signal);
@@ -40,10 +48,14 @@ class MiniDocker {
 
  private:
   MiniDocker() = default;
+  static absl::StatusOr<std::unique_ptr<MiniDocker>> StartWith(std::string data_dir,
+                                                               std::vector<std::string> flags);
   absl::Status Connect();
+  absl::Status EnsureImage(const std::string& image, const std::string& script) const;
 
   std::unique_ptr<TempDir> dir_;
   std::string data_dir_;
+  std::vector<std::string> flags_;
   std::optional<process::Subprocess> engine_;
   std::optional<docker::Client> client_;
 };

@@ -135,6 +135,14 @@ HostAbilities AbilitiesOf(const RuntimeFacts& facts,
   return abilities;
 }
 
+v1::Capabilities CapabilitiesOf(const RuntimeFacts& facts) {
+  v1::Capabilities capabilities;
+  capabilities.set_has_images(facts.has_images);
+  capabilities.set_has_privileged(facts.has_privileged);
+  capabilities.set_has_mounts(facts.has_mounts);
+  return capabilities;
+}
+
 }  // namespace
 
 // In the order of construction; the destructor of App ends them in reverse.
@@ -277,7 +285,8 @@ absl::Status App::Parts::MakeServices() {
                                      board,
                                      *drain,
                                      *upgrader,
-                                     HostSource{.facts = [this] { return Facts(); },
+                                     HostSource{.runtime = CapabilitiesOf(runtime->facts()),
+                                                .facts = [this] { return Facts(); },
                                                 .metrics = [this] { return host->Metrics(); }},
                                      *hub_executor);
   service =

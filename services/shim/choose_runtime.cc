@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -80,6 +81,12 @@ std::string Choose(RuntimeChoice choice, const ShimHome& home) {
   return kDocker;
 }
 
+// It gives a privileged container all capabilities of the kernel, or fails. Other runtimes give
+// what there is, or a kernel of their own.
+bool IsRunc(std::string_view runtime) {
+  return runtime.empty() || runtime == "runc" || runtime.starts_with("io.containerd.runc.");
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ContainerRuntime>> ConnectRuntime(
@@ -107,6 +114,7 @@ absl::StatusOr<std::unique_ptr<ContainerRuntime>> ConnectRuntime(
                                .find_gpus = std::move(find_gpus)});
   }
   ASSIGN_OR_RETURN(Engine engine, WaitForEngine());
+  const bool has_privileged = missing_capabilities.empty() || !IsRunc(engine.info.default_runtime);
   ImageStoreSettings images{.state_file = home.PulledImages(),
                             .data_dir = engine.info.root_dir,
                             .pull = {.stall_limit = std::chrono::seconds(options.pull_stall_s),
@@ -124,7 +132,7 @@ absl::StatusOr<std::unique_ptr<ContainerRuntime>> ConnectRuntime(
           .group = group,
           .runner_log_level = options.log_level,
           .env = ProxyEnv(),
-          .has_privileged = missing_capabilities.empty(),
+          .has_privileged = has_privileged,
           .pull_log_path = [home](const std::string& id) { return home.PullLog(id); },
           .images = std::move(images),
           .device_files = {.has_infiniband = base::Exists(kInfinibandDir),

@@ -171,11 +171,7 @@ void SessionHub::Greet(const std::shared_ptr<Session>& session, const v1::Server
   answer->set_protocol_version(std::min(hello.protocol_version(), kProtocolVersion));
   answer->set_shim_id(shim_id_);
   *answer->mutable_facts() = facts_;
-  const bool is_docker = facts_.container_runtime() == v1::CONTAINER_RUNTIME_DOCKER;
-  answer->mutable_capabilities()->set_has_images(is_docker);
-  answer->mutable_capabilities()->set_has_mounts(is_docker);
-  answer->mutable_capabilities()->set_has_privileged(is_docker &&
-                                                     facts_.missing_capabilities().empty());
+  *answer->mutable_capabilities() = host_.runtime;
   answer->mutable_capabilities()->set_has_upgrade(upgrader_.is_supervised());
   for (v1::ComponentDigest& digest : ToProto(upgrader_.running())) {
     *answer->add_components() = std::move(digest);

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "dstack/shim/v1/host.pb.h"
+#include "dstack/shim/v1/shim_service.pb.h"
 
 #include "libs/base/clock.h"
 #include "libs/exec/executor.h"
@@ -18,9 +19,10 @@
 
 namespace dstack::shim {
 
-// Where the hub learns about the host. Called on the hub's executor; may block for some
-// milliseconds.
+// Where the hub learns about the host. The functions are called on the hub's executor and may block
+// for some milliseconds.
 struct HostSource {
+  v1::Capabilities runtime;  // those of the container runtime
   std::function<v1::HostFacts()> facts;
   std::function<v1::HostMetrics()> metrics;
 };

@@ -6,6 +6,7 @@
 #include <catch2/catch.hpp>
 #include <fmt/format.h>
 #include <netinet/in.h>
+#include <nlohmann/json.hpp>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -177,6 +178,49 @@ TEST_CASE("privileges that the kernel does not give fail the task by the field's
   CHECK(status.termination_reason() == v1::TASK_TERMINATION_REASON_EXECUTOR_ERROR);
   CHECK(status.termination_message().find("needs_docker") != std::string::npos);
   CHECK(status.termination_message().find("CAP_") != std::string::npos);
+}
+
+TEST_CASE("a privileged task has the host's devices, and one with needs_docker an engine inside") {
+  auto engine = testing::MiniDocker::StartPrivileged();
+  if (!engine.ok()) return testing::Skip(std::string(engine.status().message()));
+  const std::string host = (*engine)->host();
+  DockerFixture fixture(*std::move(engine), {.docker_host = host});
+  fixture.Start();
+  fixture.Connect();
+
+  REQUIRE(fixture.engine->EnsureBusybox().ok());
+  v1::TaskSpec privileged = MakeTask(kBusyboxImage);
+  privileged.set_is_privileged(true);
+  CHECK(RunScript(fixture,
+                  privileged,
+                  "[ -e /dev/kmsg ] && mkdir /m && mount -t tmpfs x /m && echo mine") == "mine\n");
+
+  REQUIRE(fixture.engine->EnsureDocker().ok());
+  const auto count_volumes = [&] {
+    const auto answer = fixture.engine->client().Call({.path = "/volumes"}, {});
+    REQUIRE(answer.ok());
+    return nlohmann::json::parse(answer->body).at("Volumes").size();
+  };
+  v1::TaskSpec task = MakeTask(testing::kDockerImage);
+  task.set_name("test-1-0");
+  task.set_needs_docker(true);
+  const std::string output =
+      RunScript(fixture,
+                task,
+                "dockerd >/var/log/dockerd.log 2>&1 &\n"
+                "until docker info >/dev/null 2>&1; do\n"
+                "  kill -0 $! || { cat /var/log/dockerd.log; exit 1; }; sleep 0.05\n"
+                "done\n"
+                "docker info --format '{{.Driver}} {{.DockerRootDir}}'\n"
+                "mkdir -p /image/bin && cp /bin/busybox /image/bin/sh\n"
+                "tar -C /image -c . | docker import - inner >/dev/null\n"
+                "docker run --rm --network none inner sh -c 'echo deep inside'");
+  // Not on the container's own file system, where layers cannot be stacked.
+  CHECK(output == "overlay2 /var/lib/docker\ndeep inside\n");
+  CHECK(count_volumes() == 1);
+  fixture.client->Remove(task.task_id());
+  fixture.client->AwaitRemoved(task.task_id());
+  CHECK(count_volumes() == 0);
 }
 
 // A job that is the superuser in its container and wants out.
