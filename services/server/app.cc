@@ -102,6 +102,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const Options& options) {
                                     .master_key = master_key,
                                     .agents = agents,
                                     .base_image = options.base_image,
+                                    .docker_image = options.docker_image,
                                     .host_lost_after = options.host_lost_after,
                                     .local_host = access}));
   if (parts->local_host) RETURN_IF_ERROR(RegisterLocalHost(*parts->local_host, *parts->plane));

@@ -62,6 +62,7 @@ absl::StatusOr<std::unique_ptr<HostSide>> HostSide::Start(ControlPlane& plane,
   options.agents.replica_id = settings.replica_id;
   options.agents.host_lost_after = settings.host_lost_after;
   options.agents.local_host = settings.local_host;
+  options.agents.docker_image = settings.docker_image;
   options.token_key = RunnerTokenKey(settings.master_key);
   Stores& stores = plane.stores();
   parts->claimer = std::make_unique<HostClaimer>(

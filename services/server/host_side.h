@@ -29,6 +29,7 @@ class HostSide {
     base::Secret master_key;
     AgentBundle::Paths agents;
     std::string base_image;
+    std::string docker_image;
     std::chrono::milliseconds host_lost_after{0};
     std::optional<LocalHostAccess> local_host;
   };

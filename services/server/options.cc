@@ -59,6 +59,7 @@ void ReadEnvironment(const EnvironmentLookup& lookup, Options& options, RawOptio
   options.database_url = Or(lookup("DSTACK_DATABASE_URL"), "");
   options.encryption_key = base::Secret(Or(lookup("DSTACK_SERVER_ENCRYPTION_KEY"), ""));
   options.base_image = Or(lookup("DSTACK_BASE_IMAGE"), "");
+  options.docker_image = Or(lookup("DSTACK_DOCKER_IMAGE"), options.docker_image);
   const std::string user_home = Or(lookup("HOME"), "");
   const std::string dstack_home =
       Or(lookup("DSTACK_HOME"), user_home.empty() ? "" : user_home + "/.dstack");
@@ -88,6 +89,10 @@ void DeclareFlags(CLI::App& app, Options& options, RawOptions& raw) {
                  "Where dstack-shim and dstack-runner are [beside this program]");
   app.add_option(
       "--base-image", options.base_image, "Image of runs that name none [DSTACK_BASE_IMAGE]");
+  app.add_option("--docker-image",
+                 options.docker_image,
+                 "Image of runs with `docker: true`: has the command start-dockerd, or dockerd and "
+                 "docker [DSTACK_DOCKER_IMAGE; dstackai/dind:latest]");
   app.add_option(
       "--host-lost-after",
       raw.host_lost_after,

@@ -38,6 +38,7 @@ struct Options {
   bool has_local_host = false;
   std::string agents_dir;
   std::string base_image;
+  std::string docker_image = "dstackai/dind:latest";
   std::chrono::milliseconds host_lost_after = std::chrono::minutes(15);
 
   Retention retention;

@@ -53,5 +53,32 @@ TEST_CASE("an image with nothing but a static program works") {
   CHECK(docker::RemoveImage(cluster->docker().client(), kImage, {}).ok());
 }
 
+TEST_CASE("a run with `docker: true` has a Docker Engine inside, and nothing of it stays") {
+  const auto cluster =
+      MiniCluster::Start({.is_engine_privileged = true,
+                          .server_arguments = {"--docker-image", testing::kDockerImage}});
+  if (!cluster) return;
+  REQUIRE(cluster->docker().EnsureDocker().ok());
+  const std::string file = cluster->WriteFile(
+      "inside.dstack.yml",
+      "type: task\nname: inside\ndocker: true\nshell: sh\ncommands:\n"
+      "  - mkdir -p image/bin && cp /bin/busybox image/bin/sh\n"
+      "  - tar -C image -c . | docker import - inner >/dev/null\n"
+      "  - docker run --rm --network none inner sh -c 'echo deep inside; exit 5'\n");
+  const auto result = cluster->Cli({"apply", "-y", "-f", file});
+  INFO(result.stderr_text);
+  CHECK(result.stdout_text == "deep inside\n");
+  CHECK(result.exit.code == 5);
+  cluster->AwaitIdle();
+
+  const std::string broken = cluster->WriteFile(
+      "broken.dstack.yml",
+      "type: task\nname: broken\ndocker: true\nshell: sh\nuser: worker\ncommands: [echo never]\n");
+  const auto failed = cluster->Cli({"apply", "-y", "-f", broken});
+  CHECK(failed.exit.code == 1);
+  CHECK_THAT(failed.stdout_text, Catch::Contains("dockerd needs to be started with root"));
+  CHECK_THAT(failed.stdout_text, !Catch::Contains("never"));
+}
+
 }  // namespace
 }  // namespace dstack

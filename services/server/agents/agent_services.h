@@ -31,10 +31,11 @@ struct LocalHostAccess {
   std::vector<std::pair<std::string, std::string>> shim_env;
 };
 
-// Times that decide what a silence means.
+// Settings of the server, and times that decide what a silence means.
 struct AgentOptions {
   std::string server_id;
   std::string replica_id;
+  std::string docker_image;  // of runs with `docker: true`
   // A silent host's jobs are failed after this; a run may say otherwise.
   std::chrono::milliseconds host_lost_after = std::chrono::minutes(15);
   // A lost connection that is back before this was none.

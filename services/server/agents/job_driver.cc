@@ -243,7 +243,11 @@ void JobDriver::Submit() {
     keys.push_back(host_.connection().project_public_key);
   shim::v1::SessionRequest request;
   *request.mutable_submit_task()->mutable_spec() =
-      BuildTaskSpec(run_, job_, RunnerToken(services_.token_key, job_.id), keys);
+      BuildTaskSpec(run_,
+                    job_,
+                    {.runner_token = RunnerToken(services_.token_key, job_.id),
+                     .container_ssh_keys = std::move(keys),
+                     .docker_image = services_.options.docker_image});
   is_submitted_ = true;
   is_fresh_ = true;
   FAILPOINT("server.before_submit");

@@ -176,6 +176,9 @@ TEST_CASE("an offer says why a host does not fit") {
       Row{"privileged",
           [](auto* spec, auto*) { spec->mutable_configuration()->set_privileged(true); },
           "cannot run privileged containers: its kernel keeps capabilities back"},
+      Row{"docker inside",
+          [](auto* spec, auto*) { spec->mutable_configuration()->set_docker(true); },
+          "cannot run privileged containers: its kernel keeps capabilities back"},
       Row{"ending",
           [](auto*, auto* host) { host->status = api::v1::INSTANCE_STATUS_TERMINATING; },
           "is being given up"});

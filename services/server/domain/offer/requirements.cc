@@ -245,16 +245,15 @@ bool RuntimeAllows(const config::v1::RunConfiguration& configuration,
       instance.resources && instance.resources->cpu_arch() == common::v1::CPU_ARCH_ARM;
   if (is_arm && instance.container_runtime != "process" && configuration.image().empty())
     return why.Not("is an arm host, the default image is for x86: name an `image`");
+  const bool is_privileged = configuration.privileged() || configuration.docker();
   if (instance.container_runtime == "process") {
     if (!configuration.image().empty())
       return why.Not("has no container engine, the run names an image");
-    if (configuration.privileged() || configuration.docker())
-      return why.Not("has no container engine, the run is privileged");
+    if (is_privileged) return why.Not("has no container engine, the run is privileged");
     if (!configuration.volumes().empty())
       return why.Not("has no container engine, the run mounts volumes");
   }
-  if (configuration.privileged() && !instance.container_runtime.empty() &&
-      !instance.has_privileged) {
+  if (is_privileged && !instance.container_runtime.empty() && !instance.has_privileged) {
     return why.Not("cannot run privileged containers: its kernel keeps capabilities back");
   }
   return true;

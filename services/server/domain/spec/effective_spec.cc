@@ -44,7 +44,6 @@ void RefuseUnsupported(const RunConfiguration& run, std::vector<FieldViolation>*
   if (!run.task().groups().empty()) Refuse(violations, "groups", "a task runs on one node");
   if (!run.python().empty()) Refuse(violations, "python", "name an `image` that has it");
   if (run.nvcc()) Refuse(violations, "nvcc", "name an `image` that has it");
-  if (run.docker()) Refuse(violations, "docker", "there is no Docker inside of jobs");
   if (run.dstack()) Refuse(violations, "dstack", "jobs cannot call the server");
   for (int i = 0; i < run.volumes_size(); ++i) {
     if (run.volumes(i).has_network())

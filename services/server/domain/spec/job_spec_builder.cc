@@ -33,9 +33,18 @@ std::string ShellOf(const RunConfiguration& configuration) {
   return configuration.image().empty() ? "/bin/bash" : kPlainShell;
 }
 
-std::string JoinCommands(const google::protobuf::RepeatedPtrField<std::string>& commands) {
+// Comes before the commands of a run with `docker: true`: ends when the engine answers, fails with
+// the engine's words when it does not start. start-dockerd is the usual image's way.
+constexpr char kStartDocker[] =
+    "(if command -v start-dockerd >/dev/null; then start-dockerd; else "
+    "log=$(mktemp); pid=$(dockerd >$log 2>&1 & echo $!); "
+    "until docker info >/dev/null 2>&1; do "
+    "kill -0 $pid 2>/dev/null || { cat $log >&2; exit 1; }; sleep 0.1; done; fi)";
+
+std::string JoinCommands(const RunConfiguration& configuration) {
   std::vector<std::string> parts;
-  for (const std::string& command : commands) {
+  if (configuration.docker()) parts.emplace_back(kStartDocker);
+  for (const std::string& command : configuration.task().commands()) {
     const std::string trimmed(absl::StripAsciiWhitespace(command));
     // `a & && b` is no shell; `{ a & } && b` is.
     parts.push_back(absl::EndsWith(trimmed, "&") ? "{ " + trimmed + " }" : trimmed);
@@ -57,8 +66,8 @@ std::vector<std::string> CommandOf(const RunConfiguration& configuration) {
   const std::string shell = ShellOf(configuration);
   // Interactive, so that bash and its kin read the start-up files that set PATH. A plain sh has
   // none, and that of busybox would greet into the log.
-  if (shell == kPlainShell) return {shell, "-c", JoinCommands(commands)};
-  return {shell, "-i", "-c", JoinCommands(commands)};
+  if (shell == kPlainShell) return {shell, "-c", JoinCommands(configuration)};
+  return {shell, "-i", "-c", JoinCommands(configuration)};
 }
 
 runner::v1::UserSpec UserOf(const std::string& text) {
@@ -118,15 +127,12 @@ std::vector<Job> BuildJobs(const api::v1::RunSpec& effective_spec) {
   return jobs;
 }
 
-shim::v1::TaskSpec BuildTaskSpec(const Run& run,
-                                 const Job& job,
-                                 const std::string& runner_token,
-                                 const std::vector<std::string>& container_ssh_keys) {
+shim::v1::TaskSpec BuildTaskSpec(const Run& run, const Job& job, const TaskSettings& settings) {
   const RunConfiguration& configuration = run.spec.configuration();
   shim::v1::TaskSpec task;
   task.set_task_id(job.id.str());
   task.set_name(job.name);
-  task.set_image(configuration.image());
+  task.set_image(configuration.docker() ? settings.docker_image : configuration.image());
   if (configuration.has_registry_auth()) {
     task.mutable_registry_auth()->set_username(
         ReplacePlaceholders(configuration.registry_auth().username()));
@@ -134,11 +140,14 @@ shim::v1::TaskSpec BuildTaskSpec(const Run& run,
         ReplacePlaceholders(configuration.registry_auth().password()));
   }
   task.set_is_privileged(configuration.privileged());
+  task.set_needs_docker(configuration.docker());
   if (job.offer.has_value()) LimitToShare(job, &task);
+  // The engine inside makes networks and rules of its own, which are not for the host.
+  if (configuration.docker()) task.set_network_mode(shim::v1::NETWORK_MODE_BRIDGE);
   task.set_shm_size_bytes(configuration.resources().shm_size_bytes());
   AddMounts(configuration, &task);
-  for (const std::string& key : container_ssh_keys) task.add_container_ssh_keys(key);
-  task.set_runner_token(runner_token);
+  for (const std::string& key : settings.container_ssh_keys) task.add_container_ssh_keys(key);
+  task.set_runner_token(settings.runner_token);
   task.set_log_overflow_policy(shim::v1::LOG_OVERFLOW_POLICY_THROTTLE);
   task.set_blocks(job.blocks);
   return task;

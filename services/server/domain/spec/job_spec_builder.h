@@ -15,12 +15,16 @@ namespace dstack::server {
 // Jobs of a new run: one submission for each (replica, job), status SUBMITTED, without ids.
 std::vector<Job> BuildJobs(const api::v1::RunSpec& effective_spec);
 
+// What a task needs beside its run and job.
+struct TaskSettings {
+  std::string runner_token;
+  std::vector<std::string> container_ssh_keys;
+  std::string docker_image;  // of runs with `docker: true`
+};
+
 // The task of a job for the shim of the host that it was assigned to. Deterministic: the same job
-// gives the same task.
-shim::v1::TaskSpec BuildTaskSpec(const Run& run,
-                                 const Job& job,
-                                 const std::string& runner_token,
-                                 const std::vector<std::string>& container_ssh_keys);
+// and settings give the same task.
+shim::v1::TaskSpec BuildTaskSpec(const Run& run, const Job& job, const TaskSettings& settings);
 
 // The job for its runner. `fleet_env` lies under the run's own environment.
 runner::v1::JobSpec BuildJobSpec(const Run& run,

@@ -23,8 +23,7 @@ TEST_CASE("commands become one shell line") {
   CHECK(CommandOf(configuration) ==
         Words{"/bin/bash", "-i", "-c", "echo a && { sleep 1 & } && echo b"});
   configuration.set_image("debian");
-  CHECK(CommandOf(configuration) ==
-        Words{"/bin/sh", "-c", "echo a && { sleep 1 & } && echo b"});
+  CHECK(CommandOf(configuration) == Words{"/bin/sh", "-c", "echo a && { sleep 1 & } && echo b"});
   configuration.set_shell("bash");
   CHECK(CommandOf(configuration)[0] == "/bin/bash");
 }
@@ -63,17 +62,35 @@ TEST_CASE("a whole host means no limits, a share means limits and a network of i
   job.offer->set_blocks(4);
   job.offer->mutable_resources()->set_cpus(8);
   job.offer->mutable_resources()->set_memory_bytes(1024);
-  shim::v1::TaskSpec whole = BuildTaskSpec(run, job, "token", {});
+  shim::v1::TaskSpec whole = BuildTaskSpec(run, job, {.runner_token = "token"});
   CHECK(whole.network_mode() == shim::v1::NETWORK_MODE_HOST);
   CHECK(whole.cpu_milli() == 0);
   CHECK(whole.gpu_count() == -1);
 
   job.offer->set_blocks(1);
-  shim::v1::TaskSpec share = BuildTaskSpec(run, job, "token", {});
+  shim::v1::TaskSpec share = BuildTaskSpec(run, job, {.runner_token = "token"});
   CHECK(share.network_mode() == shim::v1::NETWORK_MODE_BRIDGE);
   CHECK(share.cpu_milli() == 8000);
   CHECK(share.memory_bytes() == 1024);
   CHECK(share.gpu_count() == 0);
+}
+
+TEST_CASE("a run with an engine inside has its image, full privileges and a network of its own") {
+  Run run;
+  run.spec.mutable_configuration()->set_docker(true);
+  run.spec.mutable_configuration()->mutable_task()->add_commands("docker ps");
+  Job job;
+  job.offer.emplace();
+  job.offer->set_total_blocks(1);
+  const shim::v1::TaskSpec task = BuildTaskSpec(run, job, {.docker_image = "dind:1"});
+  CHECK(task.image() == "dind:1");
+  CHECK(task.needs_docker());
+  CHECK(task.network_mode() == shim::v1::NETWORK_MODE_BRIDGE);
+
+  const Words command = CommandOf(run.spec.configuration());
+  CHECK(command[0] == "/bin/bash");
+  CHECK_THAT(command.back(), Catch::Contains("start-dockerd") && Catch::EndsWith(" && docker ps"));
+  CHECK_FALSE(BuildTaskSpec(Run(), job, {.docker_image = "dind:1"}).needs_docker());
 }
 
 TEST_CASE("users are ids or names") {
