@@ -21,7 +21,10 @@
 #define ASSIGN_OR_RETURN(lhs, expr) \
   DSTACK_ASSIGN_OR_RETURN_IMPL(DSTACK_MACRO_CONCAT(dstack_status_or_, __COUNTER__), lhs, expr)
 
+// `lhs` may be a declaration.
+// NOLINTBEGIN(bugprone-macro-parentheses)
 #define DSTACK_ASSIGN_OR_RETURN_IMPL(result, lhs, expr) \
   auto result = (expr);                                 \
   if (!result.ok()) return std::move(result).status();  \
   lhs = *std::move(result)
+// NOLINTEND(bugprone-macro-parentheses)

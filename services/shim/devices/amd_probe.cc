@@ -86,12 +86,32 @@ std::uint64_t AmountBytes(const json* amount) {
   return number * (unit == "gb" ? kGibibyte : kMebibyte);
 }
 
+// Without the code name that lists of PCI devices put in front, "Aldebaran/MI200 [Instinct MI210]",
+// of which amd-smi 6 cuts off the end. Empty for the number of the model, which stands in for the
+// name where a tool has no names.
+std::string ModelTold(const json* value) {
+  std::string_view name;
+  const std::string text = TextOf(value);
+  name = text;
+  if (name.starts_with("0x")) return "";
+  if (const std::size_t open = name.find('['); open != name.npos) name.remove_prefix(open + 1);
+  return ShortAmdName(name.substr(0, name.find(']')));
+}
+
+// The 16 digits of the kernel, whichever way a tool writes the number; empty for 0, which some
+// versions print for cards without one.
+std::string SerialOf(const std::string& text) {
+  std::uint64_t number = 0;
+  if (!absl::SimpleHexAtoi(text, &number)) return text;
+  return number == 0 ? "" : fmt::format("{:016x}", number);
+}
+
 Gpu FromAmdSmi(const json& card) {
   Gpu gpu;
   gpu.set_vendor(common::v1::GPU_VENDOR_AMD);
   if (const json* asic = Member(card, "asic")) {
-    gpu.set_name(ShortAmdName(TextOf(Member(*asic, "market_name"))));
-    gpu.set_uuid(TextOf(Member(*asic, "asic_serial")));
+    gpu.set_name(ModelTold(Member(*asic, "market_name")));
+    gpu.set_uuid(SerialOf(TextOf(Member(*asic, "asic_serial"))));
   }
   if (const json* vram = Member(card, "vram")) {
     const json* size = Member(*vram, "size");
@@ -106,22 +126,16 @@ Gpu FromAmdSmi(const json& card) {
 Gpu FromRocmSmi(const json& card) {
   Gpu gpu;
   gpu.set_vendor(common::v1::GPU_VENDOR_AMD);
-  std::string name = TextOf(Member(card, "card series"));
-  // The id of the model stands in for the name where the tool has no names.
-  if (name.empty() || name.starts_with("0x")) name = TextOf(Member(card, "card model"));
-  // "Arcturus GL-XL [AMD Instinct MI100]"
-  const std::size_t open = name.find('[');
-  if (open != name.npos && name.back() == ']') name = name.substr(open + 1, name.size() - open - 2);
-  gpu.set_name(ShortAmdName(name));
+  gpu.set_name(ModelTold(Member(card, "card series")));
+  if (gpu.name().empty()) gpu.set_name(ModelTold(Member(card, "card model")));
   gpu.set_memory_bytes(LeadingNumber(TextOf(Member(card, "vram total memory (b)"))));
   gpu.set_pci_address(PciAddress(TextOf(Member(card, "pci bus"))));
-  gpu.set_uuid(TextOf(Member(card, "unique id")));
+  gpu.set_uuid(SerialOf(TextOf(Member(card, "unique id"))));
   return gpu;
 }
 
 std::string Line(const std::string& path) {
-  const std::string text = base::ReadFile(path).value_or("");
-  return std::string(base::ToStd(absl::StripAsciiWhitespace(text)));
+  return KnownText(base::ReadFile(path).value_or(""));
 }
 
 std::string ModelName(const std::string& device_dir) {
@@ -250,6 +264,10 @@ absl::StatusOr<DeviceList> AmdProbe::Find(const std::stop_token& stop) {
       telemetry::Info("graphics of the processor are not offered", {{"name", gpu.name()}});
       continue;
     }
+    // Tools without a list of names tell none.
+    if (gpu.name().empty()) {
+      gpu.set_name(ModelName(context_.Path("/sys/bus/pci/devices/" + gpu.pci_address())));
+    }
     list.gpus.push_back(std::move(gpu));
   }
   list.links = DirectLinks(list.gpus);
@@ -267,16 +285,14 @@ absl::StatusOr<std::vector<Gpu>> AmdProbe::AskTools(const std::stop_token& stop)
     if (auto gpus = ParseAmdSmi(*output); gpus.ok()) return gpus;
   }
   if (absl::IsCancelled(output.status())) return output.status();
-  ASSIGN_OR_RETURN(output,
-                   context_.tools.Run({"rocm-smi",
-                                       "--showproductname",
-                                       "--showmeminfo",
-                                       "vram",
-                                       "--showbus",
-                                       "--showuniqueid",
-                                       "--showdriverversion",
-                                       "--json"},
-                                      stop));
+  argv = {"rocm-smi", "--showproductname", "--showmeminfo", "vram", "--showbus"};
+  argv.insert(argv.end(), {"--showdriverversion", "--json"});
+  std::vector<std::string> with_id = argv;
+  with_id.emplace_back("--showuniqueid");
+  output = context_.tools.Run(with_id, stop);
+  // Version 5 fails when one card, such as graphics of the processor, has no unique id.
+  if (absl::IsFailedPrecondition(output.status())) output = context_.tools.Run(argv, stop);
+  if (!output.ok()) return output.status();
   return ParseRocmSmi(*output);
 }
 
@@ -292,7 +308,7 @@ std::vector<Gpu> AmdProbe::AskKernel() const {
     gpu.set_resource_id("/dev/dri/" + name);
     gpu.set_name(ModelName(device));
     gpu.set_memory_bytes(LeadingNumber(Line(device + "/mem_info_vram_total")));
-    gpu.set_uuid(KnownText(Line(device + "/unique_id")));
+    gpu.set_uuid(SerialOf(Line(device + "/unique_id")));
     gpu.set_driver_version(Line(context_.Path("/sys/module/amdgpu/version")));
     std::error_code error;
     gpu.set_pci_address(PciAddress(fs::canonical(device, error).filename().string()));
