@@ -2,71 +2,34 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <chrono>
-#include <string>
-#include <string_view>
 #include <thread>
 #include <utility>
 
-#include <dirent.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "libs/base/file.h"
 #include "libs/base/status.h"
+#include "libs/process/proc_stat.h"
 
 namespace dstack::process {
 namespace {
 
 constexpr std::chrono::milliseconds kKillPause{5};
-constexpr std::size_t kStatLimitBytes = 4096;
-
-struct Parentage {
-  pid_t pid;
-  pid_t parent;
-  bool zombie;
-};
-
-// Fields of /proc/<pid>/stat follow the last ')': the name may hold anything.
-bool ParseStat(std::string_view stat, Parentage& out) {
-  const std::size_t name_end = stat.rfind(')');
-  if (name_end == std::string_view::npos || name_end + 4 > stat.size()) return false;
-  out.zombie = stat[name_end + 2] == 'Z' || stat[name_end + 2] == 'X';
-  stat.remove_prefix(name_end + 4);
-  return std::from_chars(stat.data(), stat.data() + stat.size(), out.parent).ec == std::errc();
-}
-
-std::vector<Parentage> AllProcesses() {
-  std::vector<Parentage> all;
-  DIR* proc = opendir("/proc");
-  if (proc == nullptr) return all;
-  while (const dirent* entry = readdir(proc)) {  // NOLINT(concurrency-mt-unsafe): own stream
-    const std::string_view name = entry->d_name;
-    Parentage process{};
-    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), process.pid);
-    if (error != std::errc() || end != name.data() + name.size()) continue;
-    const auto stat = base::ReadFile("/proc/" + std::string(name) + "/stat", kStatLimitBytes);
-    if (stat.ok() && ParseStat(*stat, process)) all.push_back(process);
-  }
-  closedir(proc);
-  return all;
-}
-
 bool Contains(const std::vector<pid_t>& pids, pid_t pid) {
   return std::find(pids.begin(), pids.end(), pid) != pids.end();
 }
 
 // Below `root`, without the subtrees that begin in `keep`.
-std::vector<Parentage> Descendants(pid_t root, const std::vector<pid_t>& keep) {
-  const std::vector<Parentage> all = AllProcesses();
-  std::vector<Parentage> tree;
+std::vector<ProcessEntry> Descendants(pid_t root, const std::vector<pid_t>& keep) {
+  const std::vector<ProcessEntry> all = ListProcesses();
+  std::vector<ProcessEntry> tree;
   std::vector<pid_t> parents = {root};
   while (!parents.empty()) {
     std::vector<pid_t> next;
-    for (const Parentage& process : all) {
+    for (const ProcessEntry& process : all) {
       if (!Contains(parents, process.parent) || Contains(keep, process.pid)) continue;
       tree.push_back(process);
       next.push_back(process.pid);
@@ -101,7 +64,7 @@ std::vector<Reaped> ReapOrphans(const std::vector<pid_t>& keep) {
 
 std::vector<pid_t> ChildrenOf(pid_t pid) {
   std::vector<pid_t> children;
-  for (const Parentage& process : AllProcesses()) {
+  for (const ProcessEntry& process : ListProcesses()) {
     if (process.parent == pid) children.push_back(process.pid);
   }
   return children;
@@ -109,7 +72,7 @@ std::vector<pid_t> ChildrenOf(pid_t pid) {
 
 std::vector<pid_t> DescendantsOf(pid_t pid) {
   std::vector<pid_t> pids;
-  for (const Parentage& process : Descendants(pid, {})) pids.push_back(process.pid);
+  for (const ProcessEntry& process : Descendants(pid, {})) pids.push_back(process.pid);
   return pids;
 }
 
@@ -118,8 +81,8 @@ absl::Status KillDescendants(pid_t pid,
                              const std::vector<pid_t>& keep) {
   while (true) {
     std::size_t living = 0;
-    for (const Parentage& process : Descendants(pid, keep)) {
-      if (process.zombie) continue;
+    for (const ProcessEntry& process : Descendants(pid, keep)) {
+      if (process.has_ended()) continue;
       ++living;
       kill(process.pid, SIGKILL);
     }

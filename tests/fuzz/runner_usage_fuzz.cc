@@ -1,5 +1,5 @@
 // What the kernel and the vendors' tools print, read by the runner.
-#include "services/runner/job/process_tree.h"
+#include "libs/process/proc_stat.h"
 #include "services/runner/usage/cgroup.h"
 #include "services/runner/usage/gpu_csv.h"
 #include "services/runner/usage/network.h"
@@ -20,6 +20,6 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   ParseIoStat(text, /*is_v2=*/false);
   ParseNetDev(text, [](std::string_view) { return false; });
   ParseNetTcp(text, 10022);
-  ParseStat(text);
+  dstack::process::ParseStat(text);
   return 0;
 }

@@ -8,33 +8,20 @@
 
 #include <sys/types.h>
 
+#include "libs/process/proc_stat.h"
+
 namespace dstack::runner {
-
-// One process as /proc shows it.
-struct ProcessEntry {
-  pid_t pid = 0;
-  pid_t parent = 0;
-  char state = '?';  // 'Z' for a zombie
-  pid_t group = 0;
-};
-
-// Content of /proc/<pid>/stat; pid 0 when it cannot be parsed. The program's name may hold
-// anything, also ") Z 1".
-ProcessEntry ParseStat(std::string_view stat);
-
-// All processes that /proc shows.
-std::vector<ProcessEntry> ListProcesses(const std::string& proc = "/proc");
 
 // The live processes of the job, zombies left out: as the first process of a pid namespace all of
 // it, otherwise the descendants of `self` (which is a subreaper, so that a daemon that has left its
 // parent is one too). `self` and the trees below `not_ours` do not belong to it. Pure.
-std::vector<pid_t> JobProcesses(const std::vector<ProcessEntry>& processes,
+std::vector<pid_t> JobProcesses(const std::vector<process::ProcessEntry>& processes,
                                 pid_t self,
                                 const std::set<pid_t>& not_ours);
 
 // The process groups whose members are all in `pids`. A signal to a group reaches a member's child
 // even when it is being made at that moment, which no list of processes does. Pure.
-std::vector<pid_t> WholeGroups(const std::vector<ProcessEntry>& processes,
+std::vector<pid_t> WholeGroups(const std::vector<process::ProcessEntry>& processes,
                                const std::vector<pid_t>& pids);
 
 // SIGKILL to everything that JobProcesses finds, whole groups first. Looks again at once as long as

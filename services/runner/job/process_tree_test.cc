@@ -9,23 +9,7 @@
 namespace dstack::runner {
 namespace {
 
-TEST_CASE("a stat line with a program name that pretends to be one") {
-  const ProcessEntry entry = ParseStat("42 (x) Z 1 (y) R 7 42 42 0");
-  CHECK(entry.pid == 42);
-  CHECK(entry.state == 'R');
-  CHECK(entry.parent == 7);
-  CHECK(entry.group == 42);
-  CHECK(ParseStat("").pid == 0);
-  CHECK(ParseStat("12 (x").pid == 0);
-}
-
-TEST_CASE("this process is in the list, with its parent") {
-  const auto processes = ListProcesses();
-  const auto self = std::find_if(
-      processes.begin(), processes.end(), [](const ProcessEntry& p) { return p.pid == getpid(); });
-  REQUIRE(self != processes.end());
-  CHECK(self->parent == getppid());
-}
+using process::ProcessEntry;
 
 TEST_CASE("the job's processes below a subreaper") {
   // 10 is ours; 11 is serve with a helper 12; 20 is the command with a zombie 22; 30 is a daemon

@@ -299,7 +299,7 @@ void Job::Finish() {
 }
 
 std::vector<pid_t> Job::Processes() const {
-  return JobProcesses(ListProcesses(), getpid(), c_.not_ours());
+  return JobProcesses(process::ListProcesses(), getpid(), c_.not_ours());
 }
 
 void Job::AddOomMessage() {

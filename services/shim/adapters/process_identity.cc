@@ -16,6 +16,7 @@
 
 #include "libs/base/clock.h"
 #include "libs/base/status.h"
+#include "libs/process/proc_stat.h"
 #include "libs/process/reaper.h"
 
 namespace dstack::shim {
@@ -23,9 +24,6 @@ namespace {
 
 constexpr std::chrono::seconds kKillTimeout{5};
 constexpr std::chrono::milliseconds kKillPause{2};
-// Fields of /proc/<pid>/stat after the command's closing parenthesis: state is the first of them.
-constexpr std::size_t kStateField = 0;
-constexpr std::size_t kStartField = 19;
 constexpr std::size_t kMaxEnvironBytes = std::size_t{4} << 20;
 
 std::string BootId() {
@@ -33,27 +31,6 @@ std::string BootId() {
   while (!id.empty() && id.back() == '\n') id.pop_back();
   return id;
 }
-
-struct Stat {
-  char state = '?';
-  std::uint64_t start_ticks = 0;
-};
-
-std::optional<Stat> ReadStat(pid_t pid) {
-  const auto text = base::ReadFile(fmt::format("/proc/{}/stat", pid));
-  if (!text.ok()) return std::nullopt;
-  // The command may hold spaces and parentheses of its own; the last one is the kernel's.
-  const std::size_t end = text->rfind(')');
-  if (end == std::string::npos || end + 2 > text->size()) return std::nullopt;
-  const std::vector<std::string> fields = absl::StrSplit(text->substr(end + 2), ' ');
-  Stat stat;
-  if (fields.size() <= kStartField || fields[kStateField].empty()) return std::nullopt;
-  if (!absl::SimpleAtoi(fields[kStartField], &stat.start_ticks)) return std::nullopt;
-  stat.state = fields[kStateField].front();
-  return stat;
-}
-
-bool HasEnded(char state) { return state == 'Z' || state == 'X'; }
 
 // All entries of all processes, those of one process in a row.
 void ForEachEnvEntry(const std::function<void(pid_t, std::string_view)>& visit) {
@@ -73,15 +50,15 @@ void ForEachEnvEntry(const std::function<void(pid_t, std::string_view)>& visit) 
 }  // namespace
 
 std::optional<ProcessIdentity> IdentifyProcess(pid_t pid) {
-  const auto stat = ReadStat(pid);
+  const auto stat = process::FindProcess(pid);
   if (!stat) return std::nullopt;
   return ProcessIdentity{.pid = pid, .start_ticks = stat->start_ticks, .boot_id = BootId()};
 }
 
 bool IsAlive(const ProcessIdentity& identity) {
   if (identity.pid <= 0 || identity.boot_id != BootId()) return false;
-  const auto stat = ReadStat(identity.pid);
-  return stat && stat->start_ticks == identity.start_ticks && !HasEnded(stat->state);
+  const auto stat = process::FindProcess(identity.pid);
+  return stat && stat->start_ticks == identity.start_ticks && !stat->has_ended();
 }
 
 base::UniqueFd OpenPidFd(const ProcessIdentity& identity) {
@@ -114,8 +91,8 @@ void KillProcessTree(const ProcessIdentity& identity) {
   while (has_live && std::chrono::steady_clock::now() < deadline) {
     has_live = false;
     for (const pid_t pid : process::DescendantsOf(identity.pid)) {
-      const auto stat = ReadStat(pid);
-      if (!stat || HasEnded(stat->state)) continue;
+      const auto stat = process::FindProcess(pid);
+      if (!stat || stat->has_ended()) continue;
       has_live = true;
       ::kill(pid, SIGKILL);
     }

@@ -10,9 +10,9 @@
 
 #include "libs/base/clock.h"
 #include "libs/base/file.h"
+#include "libs/process/proc_stat.h"
 #include "libs/testing/await.h"
 #include "libs/testing/paths.h"
-#include "services/runner/job/process_tree.h"
 #include "tests/component/runner_agent/ssh_login.h"
 
 namespace dstack::runner {
@@ -154,12 +154,12 @@ v1::JobStatus RootContainer::RunToEnd(const v1::JobSpec& job) {
 }
 
 pid_t RootContainer::ChildPid(const std::string& word) const {
-  const std::vector<ProcessEntry> processes = ListProcesses();
+  const std::vector<process::ProcessEntry> processes = process::ListProcesses();
   pid_t runner = -1;
-  for (const ProcessEntry& process : processes) {
+  for (const process::ProcessEntry& process : processes) {
     if (process.parent == process_->pid()) runner = process.pid;
   }
-  for (const ProcessEntry& process : processes) {
+  for (const process::ProcessEntry& process : processes) {
     const auto line = base::ReadFile("/proc/" + std::to_string(process.pid) + "/cmdline");
     const bool is_it = line.ok() && line->find(word) != std::string::npos;
     if (process.parent == runner && is_it) return process.pid;

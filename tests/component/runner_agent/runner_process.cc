@@ -7,9 +7,9 @@
 #include "libs/base/clock.h"
 #include "libs/base/file.h"
 #include "libs/process/alive.h"
+#include "libs/process/proc_stat.h"
 #include "libs/testing/await.h"
 #include "libs/testing/paths.h"
-#include "services/runner/job/process_tree.h"
 
 namespace dstack::runner {
 namespace {
@@ -92,7 +92,7 @@ pid_t RunnerProcess::supervisor_pid() const { return process_->pid(); }
 pid_t RunnerProcess::ServePid(pid_t not_this) const {
   pid_t found = -1;
   testing::Await(20s, [&] {
-    for (const ProcessEntry& entry : ListProcesses()) {
+    for (const process::ProcessEntry& entry : process::ListProcesses()) {
       if (entry.parent != supervisor_pid() || entry.pid == not_this) continue;
       const std::string args =
           base::ReadFile("/proc/" + std::to_string(entry.pid) + "/cmdline").value_or("");

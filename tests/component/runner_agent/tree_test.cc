@@ -6,8 +6,8 @@
 #include <signal.h>
 
 #include "libs/base/file.h"
+#include "libs/process/proc_stat.h"
 #include "libs/testing/await.h"
-#include "services/runner/job/process_tree.h"
 #include "tests/component/runner_agent/fixture.h"
 
 namespace dstack::runner {
@@ -20,7 +20,7 @@ using namespace std::chrono_literals;
 // Processes whose command line names `path`.
 int CountProcesses(const std::string& path) {
   int count = 0;
-  for (const ProcessEntry& process : ListProcesses()) {
+  for (const process::ProcessEntry& process : process::ListProcesses()) {
     const std::string line =
         base::ReadFile("/proc/" + std::to_string(process.pid) + "/cmdline").value_or("");
     if (process.state != 'Z' && line.find(path) != std::string::npos) ++count;
