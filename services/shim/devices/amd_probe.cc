@@ -90,9 +90,8 @@ std::uint64_t AmountBytes(const json* amount) {
 // of which amd-smi 6 cuts off the end. Empty for the number of the model, which stands in for the
 // name where a tool has no names.
 std::string ModelTold(const json* value) {
-  std::string_view name;
   const std::string text = TextOf(value);
-  name = text;
+  std::string_view name = text;
   if (name.starts_with("0x")) return "";
   if (const std::size_t open = name.find('['); open != name.npos) name.remove_prefix(open + 1);
   return ShortAmdName(name.substr(0, name.find(']')));
@@ -134,9 +133,7 @@ Gpu FromRocmSmi(const json& card) {
   return gpu;
 }
 
-std::string Line(const std::string& path) {
-  return KnownText(base::ReadFile(path).value_or(""));
-}
+std::string Line(const std::string& path) { return KnownText(base::ReadFile(path).value_or("")); }
 
 std::string ModelName(const std::string& device_dir) {
   if (const std::string name = Line(device_dir + "/product_name"); !name.empty()) {
@@ -282,7 +279,9 @@ absl::StatusOr<std::vector<Gpu>> AmdProbe::AskTools(const std::stop_token& stop)
   // Some versions fail as a whole when the driver's version cannot be read.
   if (absl::IsFailedPrecondition(output.status())) output = context_.tools.Run(argv, stop);
   if (output.ok()) {
-    if (auto gpus = ParseAmdSmi(*output); gpus.ok()) return gpus;
+    // Where it may not open the cards, version 6 tells addresses that are none.
+    if (auto gpus = ParseAmdSmi(*output); gpus.ok() && (gpus->empty() || HasAny(*gpus)))
+      return gpus;
   }
   if (absl::IsCancelled(output.status())) return output.status();
   argv = {"rocm-smi", "--showproductname", "--showmeminfo", "vram", "--showbus"};
@@ -328,6 +327,12 @@ std::string AmdProbe::RenderNodeOf(const std::string& pci_address) const {
     if (name.starts_with("renderD")) return "/dev/dri/" + name;
   }
   return "";
+}
+
+bool AmdProbe::HasAny(const std::vector<Gpu>& gpus) const {
+  return std::any_of(gpus.begin(), gpus.end(), [this](const Gpu& gpu) {
+    return !RenderNodeOf(gpu.pci_address()).empty();
+  });
 }
 
 std::vector<v1::GpuLink> AmdProbe::DirectLinks(const std::vector<Gpu>& gpus) const {

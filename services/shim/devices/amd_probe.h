@@ -23,15 +23,18 @@ class AmdProbe final : public HostProbe {
   absl::StatusOr<std::vector<common::v1::Gpu>> AskTools(const std::stop_token& stop) const;
   std::vector<common::v1::Gpu> AskKernel() const;
   std::string RenderNodeOf(const std::string& pci_address) const;
+  // Whether at least one of them has a render node on this host.
+  bool HasAny(const std::vector<common::v1::Gpu>& gpus) const;
   std::vector<v1::GpuLink> DirectLinks(const std::vector<common::v1::Gpu>& gpus) const;
 };
 
 // Reads `amd-smi static --json --asic --vram --bus --driver`: an array of cards, or an object with
-// it in "gpu_data" (ROCm 7). Render nodes are not known here. INVALID_ARGUMENT: not JSON.
+// it in "gpu_data" (ROCm 7). Render nodes are not known here, nor the names of cards that the tool
+// has no name for. INVALID_ARGUMENT: not JSON.
 absl::StatusOr<std::vector<common::v1::Gpu>> ParseAmdSmi(std::string_view json);
 
-// Reads `rocm-smi --showproductname --showmeminfo vram --showbus --showuniqueid
-// --showdriverversion --json`: an object of cards, whose keys changed their case over the years.
+// Reads `rocm-smi --showproductname --showmeminfo vram --showbus --showdriverversion --json
+// [--showuniqueid]`: an object of cards, whose keys changed their case over the years.
 absl::StatusOr<std::vector<common::v1::Gpu>> ParseRocmSmi(std::string_view json);
 
 // Load of a card of AMD from sysfs below `root`; nothing for other makers' and absent cards.

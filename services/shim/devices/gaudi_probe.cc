@@ -1,7 +1,7 @@
 #include "services/shim/devices/gaudi_probe.h"
 
+#include <absl/strings/numbers.h>
 #include <absl/strings/str_split.h>
-#include <absl/strings/strip.h>
 
 #include "libs/base/file.h"
 #include "libs/base/status.h"
@@ -19,10 +19,12 @@ constexpr char kFormat[] = "--format=csv,noheader,nounits";
 std::vector<common::v1::Gpu> ParseHlSmi(std::string_view csv) {
   std::vector<common::v1::Gpu> gpus;
   for (const absl::string_view line :
-       absl::StrSplit(base::ToAbsl(csv), '\n', absl::SkipWhitespace())) {
+       absl::StrSplit(base::ToAbsl(WholeLines(csv)), '\n', absl::SkipWhitespace())) {
     std::vector<std::string> fields = absl::StrSplit(line, ',');
     if (fields.size() != kShortFields && fields.size() != kFullFields) break;
-    for (std::string& field : fields) absl::StripAsciiWhitespace(&field);
+    for (std::string& field : fields) field = KnownText(field);
+    int index = 0;
+    if (!absl::SimpleAtoi(fields[2], &index)) break;
     common::v1::Gpu gpu;
     gpu.set_vendor(common::v1::GPU_VENDOR_INTEL);
     gpu.set_name(GaudiName(fields[0]));
@@ -30,8 +32,8 @@ std::vector<common::v1::Gpu> ParseHlSmi(std::string_view csv) {
     gpu.set_resource_id(fields[2]);
     if (fields.size() == kFullFields) {
       gpu.set_pci_address(PciAddress(fields[3]));
-      gpu.set_driver_version(KnownText(fields[4]));
-      gpu.set_uuid(KnownText(fields[5]));
+      gpu.set_driver_version(fields[4]);
+      gpu.set_uuid(fields[5]);
     }
     gpus.push_back(std::move(gpu));
   }

@@ -19,7 +19,8 @@ class GaudiProbe final : public HostProbe {
 };
 
 // Reads the answer of hl-smi --query-aip=name,memory.total,index[,bus_id,driver_version,uuid]
-// --format=csv,noheader,nounits. A row with another number of fields ends the list.
+// --format=csv,noheader,nounits. A row with another number of fields, or without an index, ends the
+// list; so does one that is cut off.
 std::vector<common::v1::Gpu> ParseHlSmi(std::string_view csv);
 
 }  // namespace dstack::shim

@@ -50,8 +50,13 @@ std::string KnownText(std::string_view text) {
   for (const std::string_view placeholder : kPlaceholders) {
     if (absl::EqualsIgnoreCase(base::ToAbsl(inner), base::ToAbsl(placeholder))) return "";
   }
+  for (const char c : trimmed) {
+    if (!absl::ascii_isprint(static_cast<unsigned char>(c))) return "";
+  }
   return std::string(trimmed);
 }
+
+std::string_view WholeLines(std::string_view text) { return text.substr(0, text.rfind('\n') + 1); }
 
 std::string ShortNvidiaName(std::string_view name) {
   std::string_view rest = Trim(name);

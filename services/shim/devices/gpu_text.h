@@ -9,8 +9,12 @@ namespace dstack::shim {
 // What the makers' tools print, in the form in which the rest of the system knows it. All pure.
 
 // Trimmed; empty for the words with which tools say that they do not know ("N/A", "[Unknown]",
-// "[Not Supported]", "None", "-" and the like, in any case).
+// "[Not Supported]", "None", "-" and the like, in any case) and for what no tool means to print:
+// text with other bytes than the printable ones of ASCII.
 std::string KnownText(std::string_view text);
+
+// Without a last line that does not end: a list that was cut off.
+std::string_view WholeLines(std::string_view text);
 
 // "A100-SXM4-40GB" of "NVIDIA A100-SXM4-40GB": without the maker's words.
 std::string ShortNvidiaName(std::string_view name);

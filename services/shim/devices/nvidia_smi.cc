@@ -23,7 +23,7 @@ std::string Between(std::string_view text, std::string_view before, std::string_
   if (begin == text.npos) return "";
   const std::string_view rest = text.substr(begin + before.size());
   const std::size_t end = rest.find(after);
-  return end == rest.npos ? "" : std::string(rest.substr(0, end));
+  return end == rest.npos ? "" : KnownText(rest.substr(0, end));
 }
 
 // 20 of "3g.20gb" or "1g.10gb+me".
@@ -55,17 +55,18 @@ absl::StatusOr<std::string> Query(const DeviceTools& tools, const std::stop_toke
 std::vector<SmiCard> ParseNvidiaSmi(std::string_view csv) {
   std::vector<SmiCard> cards;
   for (const absl::string_view line :
-       absl::StrSplit(base::ToAbsl(csv), '\n', absl::SkipWhitespace())) {
+       absl::StrSplit(base::ToAbsl(WholeLines(csv)), '\n', absl::SkipWhitespace())) {
     std::vector<std::string> fields = absl::StrSplit(line, ',');
     if (fields.size() != kFields && fields.size() != kFields + 1) break;
-    for (std::string& field : fields) absl::StripAsciiWhitespace(&field);
+    for (std::string& field : fields) field = KnownText(field);
+    if (fields[2].empty()) break;
     SmiCard card;
     card.gpu.set_vendor(common::v1::GPU_VENDOR_NVIDIA);
     card.gpu.set_name(ShortNvidiaName(fields[0]));
     card.gpu.set_memory_bytes(LeadingNumber(fields[1]) * kMebibyte);
     card.gpu.set_resource_id(fields[2]);
     card.gpu.set_uuid(fields[2]);
-    card.gpu.set_driver_version(KnownText(fields[3]));
+    card.gpu.set_driver_version(fields[3]);
     card.gpu.set_pci_address(PciAddress(fields[4]));
     card.is_partitioned =
         fields.size() > kFields && absl::EqualsIgnoreCase(fields[kFields], "enabled");
@@ -85,7 +86,7 @@ std::map<std::string, std::vector<SmiSlice>> ParseSmiSlices(std::string_view lis
     if (!line.starts_with("MIG ") || card.empty()) continue;
     const std::string_view rest =
         base::ToStd(absl::StripAsciiWhitespace(base::ToAbsl(line.substr(4))));
-    slices[card].push_back({std::string(rest.substr(0, rest.find(' '))), uuid});
+    slices[card].push_back({KnownText(rest.substr(0, rest.find(' '))), uuid});
   }
   return slices;
 }

@@ -21,7 +21,8 @@ struct SmiCard {
 // Reads the answer of
 //   nvidia-smi --query-gpu=name,memory.total,uuid,driver_version,pci.bus_id[,mig.mode.current]
 //              --format=csv,noheader,nounits
-// A row with another number of fields ends the list; memory that is no number counts as 0.
+// A row with another number of fields or without a UUID ends the list, as does one that is cut off;
+// memory that is no number counts as 0.
 std::vector<SmiCard> ParseNvidiaSmi(std::string_view csv);
 
 // A slice of a card.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
+#include <utility>
 
 #include <absl/strings/match.h>
 #include <absl/strings/strip.h>
@@ -29,7 +31,7 @@ struct Chip {
 
 std::string TextOf(const json& object, const char* key) {
   const auto it = object.find(key);
-  return it != object.end() && it->is_string() ? it->get<std::string>() : "";
+  return it != object.end() && it->is_string() ? KnownText(it->get_ref<const std::string&>()) : "";
 }
 
 std::string ModelOf(std::string_view board_type) {
@@ -50,16 +52,14 @@ std::uint64_t ChipGibibytes(std::string_view model) {
   return 0;
 }
 
-bool IsBlackhole(std::string_view model) {
-  return model.starts_with("p") || model.starts_with("tt-galaxy-bh");
+// Cards of one chip, or of two of which only the first is on the bus.
+bool IsWormholeCard(std::string_view model) {
+  return model.starts_with("n150") || model.starts_with("n300");
 }
-
-// A galaxy is one board of 32 chips that are given out one by one.
-bool IsGalaxy(std::string_view model) { return model.starts_with("tt-galaxy"); }
 
 Chip ChipOf(const json& board) {
   Chip chip{.board_id = TextOf(board, "board_id"), .bus_id = TextOf(board, "bus_id")};
-  std::string type(base::ToStd(absl::StripAsciiWhitespace(TextOf(board, "board_type"))));
+  std::string type = TextOf(board, "board_type");
   for (const char side : {'L', 'R'}) {
     const std::string suffix = {' ', side};
     if (!absl::EndsWith(type, suffix)) continue;
@@ -67,15 +67,15 @@ Chip ChipOf(const json& board) {
     type.resize(type.size() - suffix.size());
     break;
   }
-  chip.model = ModelOf(type);
+  // Boards that are newer than the tool have no type: "N/A".
+  chip.model = ModelOf(KnownText(type));
   return chip;
 }
 
 // The card that this chip only adds its memory to, or null.
 Gpu* CardToJoin(const Chip& chip, std::vector<Gpu>* gpus) {
-  const bool is_remote =
-      chip.side == 0 && IsBlackhole(chip.model) && KnownText(chip.bus_id).empty();
-  const bool is_twin = chip.side == 0 && !IsBlackhole(chip.model) && !IsGalaxy(chip.model);
+  const bool is_twin = chip.side == 0 && IsWormholeCard(chip.model);
+  const bool is_remote = chip.side == 0 && !is_twin && chip.bus_id.empty();
   if (chip.side != 'R' && !is_remote && !is_twin) return nullptr;
   const auto card = std::find_if(gpus->begin(), gpus->end(), [&](const Gpu& gpu) {
     return gpu.uuid() == chip.board_id && (!is_remote || gpu.name() == chip.model);
@@ -131,6 +131,7 @@ absl::StatusOr<DeviceList> TenstorrentProbe::Find(const std::stop_token& stop) {
   auto gpus = output.ok() ? ParseTtSmi(*output) : output.status();
   if (gpus.ok()) {
     list.gpus = *std::move(gpus);
+    Complete(&list.gpus);
   } else {
     telemetry::Debug("tt-smi does not answer; asking the kernel", {{"status", gpus.status()}});
     list.gpus = AskKernel();
@@ -138,6 +139,24 @@ absl::StatusOr<DeviceList> TenstorrentProbe::Find(const std::stop_token& stop) {
   const std::string driver = TenstorrentDriverVersion(context_.root);
   for (Gpu& gpu : list.gpus) gpu.set_driver_version(driver);
   return list;
+}
+
+// With what the driver tells of the same cards: it is the driver that numbers the device files, and
+// it knows boards that are newer than the tool.
+void TenstorrentProbe::Complete(std::vector<Gpu>* gpus) const {
+  std::map<std::string, Gpu> known;
+  for (Gpu& gpu : AskKernel()) known[gpu.pci_address()] = std::move(gpu);
+  const auto is_known = [&](const Gpu& gpu) {
+    return !gpu.pci_address().empty() && known.contains(gpu.pci_address());
+  };
+  if (!std::all_of(gpus->begin(), gpus->end(), is_known)) return;
+  for (Gpu& gpu : *gpus) {
+    const Gpu& same = known.at(gpu.pci_address());
+    gpu.set_resource_id(same.resource_id());
+    if (!gpu.name().empty()) continue;
+    gpu.set_name(same.name());
+    gpu.set_memory_bytes(same.memory_bytes());
+  }
 }
 
 // One entry of sysfs for each chip on the bus; the second chip of an n300 is not on it.

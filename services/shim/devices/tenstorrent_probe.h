@@ -19,6 +19,7 @@ class TenstorrentProbe final : public HostProbe {
 
  private:
   std::vector<common::v1::Gpu> AskKernel() const;
+  void Complete(std::vector<common::v1::Gpu>* gpus) const;
 };
 
 // Reads the snapshot of `tt-smi -s`. Chips that are reached only through another one (the right
