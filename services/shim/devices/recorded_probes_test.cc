@@ -160,11 +160,10 @@ constexpr auto kAmdRecordings = std::to_array<AmdRecording>({
      "Radeon RX 7900 XT/7900 XTX/7900 GRE/7900M",
      kKernel},
     {"rocm_smi", "6.1.2", "nameless_card", "0x7fff", "6.10.5"},
-    // Without libdrm_amdgpu.so it has no names; the kernel tells some.
     {"rocm_smi", "6.4.1", "two_mi300x", "MI300X", "6.12.12"},
     {"rocm_smi", "6.4.1", "one_mi210", "MI210", kKernel},
-    {"rocm_smi", "6.4.1", "rx7900_beside_igpu", "0x744c", kKernel},
-    {"rocm_smi", "6.4.1", "nameless_card", "0x7fff", "6.10.5"},
+    {"rocm_smi", "6.4.1", "rx7900_beside_igpu", "Radeon RX 7900 XTX", kKernel},
+    {"rocm_smi", "6.4.1", "nameless_card", "Radeon Graphics", "6.10.5"},
 });
 
 TEST_CASE("AMD: every tool tells the same cards") {
@@ -217,10 +216,11 @@ TEST_CASE("AMD: the kernel alone tells the same cards") {
 
 TEST_CASE("AMD: tools that may not open the cards do not hide them") {
   const RecordedHost host("one_mi210");
-  for (const char* version : {"6.1.2", "10.1"}) {
-    CAPTURE(version);
+  for (const std::string tool : {"amd_smi_6.1.2", "amd_smi_10.1", "rocm_smi_6.4.1"}) {
+    CAPTURE(tool);
     FakeTools tools;
-    tools.Answer("amd-smi static", Recorded(fmt::format("amd_smi_{}_silent_driver.json", version)));
+    tools.Answer(tool.starts_with("amd") ? "amd-smi static" : "rocm-smi --show",
+                 Recorded(tool + "_silent_driver.json"));
     const DeviceList found = Found(AmdProbe({tools, host.path()}));
     REQUIRE(found.gpus.size() == 1);
     CHECK(found.gpus[0].name() == "MI210");
