@@ -15,7 +15,7 @@ namespace {
 
 constexpr size_t kMaxHostBytes = 255;
 constexpr size_t kMaxUserBytes = 255;
-constexpr size_t kMaxKeyBytes = 64 * 1024;
+constexpr size_t kMaxKeyBytes = size_t{64} << 10;
 constexpr size_t kMaxPathBytes = 4096;
 
 // Host and user names reach the command line of ssh: nothing that could be an option or a shell

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::string_view kOpening = "${{";
 constexpr std::string_view kClosing = "}}";
+constexpr size_t kMostIndexDigits = 7;
 
 bool IsIdentifier(std::string_view text) {
   return !text.empty() && !IsAsciiDigit(text.front()) &&
@@ -26,7 +27,7 @@ std::optional<size_t> TakeIndexed(std::string_view word, std::string_view* text)
   std::string_view rest = text->substr(word.size());
   if (!rest.starts_with("[")) return std::nullopt;
   const size_t end = rest.find(']');
-  if (end == std::string_view::npos || end > 8) return std::nullopt;
+  if (end > kMostIndexDigits + 1) return std::nullopt;
   const std::string_view digits = rest.substr(1, end - 1);
   if (!IsAllDigits(digits)) return std::nullopt;
   *text = rest.substr(end + 1);

@@ -127,7 +127,7 @@ absl::Status ProblemsToStatus(const std::vector<Problem>& problems, std::string_
   for (const Problem& problem : problems) {
     violations.push_back({.field = problem.path, .description = Description(problem)});
   }
-  const absl::Status fields = base::InvalidFields(std::move(violations));
+  const absl::Status fields = base::InvalidFields(violations);
   absl::Status status(fields.code(), FormatProblems(problems, source));
   fields.ForEachPayload([&](absl::string_view type_url, const absl::Cord& payload) {
     status.SetPayload(type_url, payload);

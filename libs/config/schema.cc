@@ -28,7 +28,6 @@ namespace {
 
 using google::protobuf::Descriptor;
 using google::protobuf::DescriptorPool;
-using google::protobuf::EnumDescriptor;
 using google::protobuf::FieldDescriptor;
 using Json = nlohmann::ordered_json;
 

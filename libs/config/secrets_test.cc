@@ -99,6 +99,7 @@ TEST_CASE("no problem or warning shows a secret") {
       task + "HF_TOKEN=hunter2\n",
       task + "env:\nHF_TOKEN=hunter2\n",
       // A private key, where none belongs.
+      // NOLINTNEXTLINE(bugprone-suspicious-missing-comma)
       "type: fleet\nssh_config:\n  hosts: [h]\n  user: u\n  identity_file: |\n"
       "    -----BEGIN OPENSSH PRIVATE KEY-----\n    hunter2\n",
       "type: fleet\nssh_config:\n  hosts: [h]\n  user: u\n  identity_file: |\n"
@@ -140,6 +141,7 @@ TEST_CASE("the canonical form with hidden secrets has none") {
       "type: task\ncommands: ['git clone https://u:hunter2@h/r']\n",
       "type: fleet\nssh_config: {hosts: [h], user: u, identity_file: k}\nenv: [A=hunter2]\n",
       "type: preset\nbase: m\nenv: [A=hunter2]\n",
+      // NOLINTNEXTLINE(bugprone-suspicious-missing-comma)
       "type: service\nport: 80\nimage: i\n"
       "probes: [{type: http, headers: [{name: Authorization, value: hunter2}]}]\n",
       "type: template\nname: t\ntitle: t\nconfiguration: {env: {A: hunter2}, x: {pass: hunter2}}\n",

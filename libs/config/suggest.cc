@@ -206,7 +206,7 @@ std::string SuggestMount(std::string_view text) {
 std::string SuggestVariable(std::string_view text) {
   constexpr const char* kForm = "write `NAME=value`";
   const size_t sign = text.find('=');
-  if (sign == std::string_view::npos || sign > kMaxBytes) return kForm;
+  if (sign > kMaxBytes) return kForm;  // also when there is none
   std::string name(TrimBlanks(text.substr(0, sign)));
   for (char& c : name) {
     if (c == '-' || c == '.' || c == ' ') c = '_';

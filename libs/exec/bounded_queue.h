@@ -47,7 +47,7 @@ class BoundedQueue {
     const std::size_t weight = WeightOf(item);
     base::MutexLock lock(mutex_);
     if (closed_ || !Fits(weight)) return false;
-    Add(std::move(item), weight);
+    Add(std::move(item), weight);  // NOLINT(clang-analyzer-cplusplus.Move)
     return true;
   }
   bool TryPush(T&& item) { return TryPush(item); }

@@ -409,7 +409,8 @@ absl::StatusOr<Subprocess> Subprocess::Start(const std::vector<std::string>& arg
 
 pid_t Subprocess::pid() const { return state_->pid; }
 
-absl::StatusOr<Exit> Subprocess::WaitUntil(base::MonotonicTime deadline, std::stop_token stop) {
+absl::StatusOr<Exit> Subprocess::WaitUntil(base::MonotonicTime deadline,
+                                           const std::stop_token& stop) {
   while (true) {
     state_->PollOnce(milliseconds(0));
     if (state_->Done()) return *state_->exit;
@@ -449,7 +450,7 @@ absl::Status Subprocess::KillGroup(int signal) {
 
 absl::StatusOr<Exit> Subprocess::Terminate(base::Duration grace) {
   RETURN_IF_ERROR(KillGroup(SIGTERM));
-  const auto ended = WaitUntil(base::DeadlineIn(grace));
+  auto ended = WaitUntil(base::DeadlineIn(grace));
   RETURN_IF_ERROR(KillGroup(SIGKILL));
   if (ended.ok()) return ended;
   return WaitUntil(base::kNoDeadline);
@@ -471,7 +472,7 @@ void Subprocess::Detach() { state_->detached = true; }
 absl::StatusOr<RunResult> Run(const std::vector<std::string>& argv,
                               base::Duration timeout,
                               Options options,
-                              std::stop_token stop) {
+                              const std::stop_token& stop) {
   if (options.stdout_mode == Output::kNull) options.stdout_mode = Output::kCapture;
   if (options.stderr_mode == Output::kNull) options.stderr_mode = Output::kCapture;
   ASSIGN_OR_RETURN(Subprocess child, Subprocess::Start(argv, options));
@@ -492,7 +493,7 @@ absl::StatusOr<RunResult> Run(const std::vector<std::string>& argv,
 absl::StatusOr<std::string> RunChecked(const std::vector<std::string>& argv,
                                        base::Duration timeout,
                                        Options options,
-                                       std::stop_token stop) {
+                                       const std::stop_token& stop) {
   ASSIGN_OR_RETURN(RunResult result, Run(argv, timeout, std::move(options), stop));
   if (result.exit.ok()) return std::move(result.stdout_text);
   const std::string last = LastLine(result.stderr_text);

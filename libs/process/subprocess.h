@@ -85,7 +85,7 @@ class Subprocess {
   // Waits for the end and, when streams are captured, for their end too. A grandchild that keeps a
   // captured stream open delays this only a little (100 ms after the child's end). Can be repeated.
   // DEADLINE_EXCEEDED or CANCELLED leave the child running.
-  absl::StatusOr<Exit> WaitUntil(base::MonotonicTime deadline, std::stop_token stop = {});
+  absl::StatusOr<Exit> WaitUntil(base::MonotonicTime deadline, const std::stop_token& stop = {});
 
   // Nothing while it runs.
   std::optional<Exit> Poll();
@@ -131,14 +131,14 @@ struct RunResult {
 absl::StatusOr<RunResult> Run(const std::vector<std::string>& argv,
                               base::Duration timeout,
                               Options options = {},
-                              std::stop_token stop = {});
+                              const std::stop_token& stop = {});
 
 // Run(), with an unsuccessful exit as FAILED_PRECONDITION error that names the program, its end and
 // the last line of its standard error. Returns the standard output.
 absl::StatusOr<std::string> RunChecked(const std::vector<std::string>& argv,
                                        base::Duration timeout,
                                        Options options = {},
-                                       std::stop_token stop = {});
+                                       const std::stop_token& stop = {});
 
 // The program with its path as execvp(3) would find it, or NOT_FOUND.
 absl::StatusOr<std::string> FindProgram(const std::string& name);

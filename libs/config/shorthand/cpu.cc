@@ -39,7 +39,7 @@ absl::StatusOr<v1::CpuSpec> ParseCpu(std::string_view text) {
 }
 
 std::string FormatCpu(const v1::CpuSpec& cpu) {
-  const std::string count = FormatIntRange(cpu.count());
+  std::string count = FormatIntRange(cpu.count());
   if (cpu.arch() == v1::CPU_ARCH_UNSPECIFIED) return count;
   return fmt::format("{}:{}", cpu.arch() == v1::CPU_ARCH_ARM ? "arm" : "x86", count);
 }

@@ -18,6 +18,7 @@ constexpr std::array kMonths = {
     "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"};
 constexpr std::array kWeekdays = {"mon", "tue", "wed", "thu", "fri", "sat", "sun"};
 constexpr size_t kNameLength = 3;
+constexpr size_t kMinutesOfDay = 24 * 60;
 constexpr int kSearchDays = 8 * 366;  // covers a leap day across a century without one
 
 struct Field {
@@ -165,7 +166,7 @@ std::optional<std::chrono::system_clock::time_point> CronExpression::Next(
   auto minute_of_day = static_cast<size_t>((start - day).count());
   for (int i = 0; i < kSearchDays; ++i) {
     if (MatchesDay(day)) {
-      for (size_t m = minute_of_day; m < 24 * 60; ++m) {
+      for (size_t m = minute_of_day; m < kMinutesOfDay; ++m) {
         if (hours_.test(m / 60) && minutes_.test(m % 60)) {
           return day + std::chrono::minutes(m);
         }
