@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 #include <utility>
 
 #include <arpa/inet.h>
@@ -159,8 +160,8 @@ std::optional<absl::StatusOr<HttpResponse>> Transfer::Advance() {
 
 absl::Status Transfer::Connect() {
   const auto fail = [&](int error) {
-    return absl::UnavailableError(
-        fmt::format("engine at {}: {}", endpoint_.ToString(), std::strerror(error)));
+    return absl::UnavailableError(fmt::format(
+        "engine at {}: {}", endpoint_.ToString(), std::generic_category().message(error)));
   };
   if (fd_) {
     pollfd polled{.fd = fd_.get(), .events = POLLOUT};
@@ -214,8 +215,8 @@ absl::Status Transfer::Send() {
       // It has answered before the end of the request, or it is gone: reading will tell.
       break;
     } else if (errno != EINTR) {
-      return absl::UnavailableError(
-          fmt::format("engine at {}: {}", endpoint_.ToString(), std::strerror(errno)));
+      return absl::UnavailableError(fmt::format(
+          "engine at {}: {}", endpoint_.ToString(), std::generic_category().message(errno)));
     }
   }
   phase_ = Phase::kReading;

@@ -496,7 +496,9 @@ absl::StatusOr<std::string> RunChecked(const std::vector<std::string>& argv,
                                        const std::stop_token& stop) {
   ASSIGN_OR_RETURN(RunResult result, Run(argv, timeout, std::move(options), stop));
   if (result.exit.ok()) return std::move(result.stdout_text);
-  const std::string last = LastLine(result.stderr_text);
+  // Some programs complain on their standard output.
+  const std::string last =
+      LastLine(result.stderr_text.empty() ? result.stdout_text : result.stderr_text);
   return absl::FailedPreconditionError(base::ToAbsl(fmt::format(
       "{} {}{}{}", argv.front(), result.exit.ToString(), last.empty() ? "" : ": ", last)));
 }

@@ -134,7 +134,8 @@ absl::StatusOr<RunResult> Run(const std::vector<std::string>& argv,
                               const std::stop_token& stop = {});
 
 // Run(), with an unsuccessful exit as FAILED_PRECONDITION error that names the program, its end and
-// the last line of its standard error. Returns the standard output.
+// the last line of its standard error, or where that is empty of its standard output, which it
+// returns otherwise.
 absl::StatusOr<std::string> RunChecked(const std::vector<std::string>& argv,
                                        base::Duration timeout,
                                        Options options = {},

@@ -228,6 +228,8 @@ TEST_CASE("a checked run tells the last line of the error output") {
   CHECK(*RunChecked({"echo", "hi"}, kLong) == "hi\n");
   const auto failed = RunChecked(Shell("echo first >&2; echo last >&2; exit 2"), kLong);
   CHECK(base::Message(failed.status()) == "sh exited with status 2: last");
+  const auto mute = RunChecked(Shell("echo on the wrong output; exit 9"), kLong);
+  CHECK(base::Message(mute.status()) == "sh exited with status 9: on the wrong output");
 }
 
 }  // namespace
