@@ -1,9 +1,7 @@
 // Recorded outputs of the makers' tools, whole and damaged, and trees of sysfs.
-#include <filesystem>
 
 #include <catch2/catch.hpp>
 
-#include "libs/testing/temp_dir.h"
 #include "services/shim/devices/amd_probe.h"
 #include "services/shim/devices/fake_tools.h"
 #include "services/shim/devices/gaudi_probe.h"
@@ -11,38 +9,14 @@
 #include "services/shim/devices/nvidia_probe.h"
 #include "services/shim/devices/nvidia_smi.h"
 #include "services/shim/devices/pci_tree.h"
+#include "services/shim/devices/probe_fixture.h"
 #include "services/shim/devices/tenstorrent_probe.h"
 #include "services/shim/devices/tpu_probe.h"
 
 namespace dstack::shim {
 namespace {
 
-namespace fs = std::filesystem;
 using common::v1::Gpu;
-
-// A made-up root directory.
-class FakeRoot {
- public:
-  std::string path() const { return dir_.path(); }
-  void Write(const std::string& path, const std::string& text) const {
-    fs::create_directories(fs::path(dir_.path() + path).parent_path());
-    REQUIRE(base::WriteFileAtomic(dir_.path() + path, text).ok());
-  }
-  void Link(const std::string& path, const std::string& target) const {
-    fs::create_directories(fs::path(dir_.path() + path).parent_path());
-    fs::create_symlink(target, dir_.path() + path);
-  }
-
- private:
-  testing::TempDir dir_;
-};
-
-DeviceList Found(DeviceProbe&& probe) {
-  auto found = probe.Find({});
-  INFO(found.status());
-  REQUIRE(found.ok());
-  return *found;
-}
 
 TEST_CASE("G15 the driver's version is trimmed and placeholders are empty") {
   CHECK(KnownText("  535.104.05\n") == "535.104.05");

@@ -20,6 +20,7 @@
 #include "services/shim/devices/gpu_text.h"
 #include "services/shim/devices/nvidia_probe.h"
 #include "services/shim/devices/nvidia_smi.h"
+#include "services/shim/devices/probe_fixture.h"
 #include "services/shim/devices/tenstorrent_probe.h"
 
 namespace dstack::shim {
@@ -87,13 +88,6 @@ class RecordedHost {
  private:
   testing::TempDir dir_;
 };
-
-DeviceList Found(DeviceProbe&& probe) {
-  auto found = probe.Find({});
-  INFO(found.status());
-  REQUIRE(found.ok());
-  return *found;
-}
 
 // What a card of a simulated host is, whoever tells it.
 struct Card {
