@@ -20,7 +20,7 @@ class FakeTools final : public DeviceTools {
   void Answer(const std::string& command, absl::StatusOr<std::string> output) {
     answers_.insert_or_assign(command, std::move(output));
   }
-  // With a recorded output of a real tool.
+  // With a file of tests/fixtures/probes; its README says where each is from.
   void AnswerFile(const std::string& command, const std::string& fixture) {
     Answer(command, Fixture(fixture));
   }

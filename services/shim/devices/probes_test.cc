@@ -1,4 +1,5 @@
-// Recorded outputs of the makers' tools, whole and damaged, and trees of sysfs.
+// Outputs of the makers' tools as their documents have them (tests/fixtures/probes/README.md),
+// whole and damaged, and trees of sysfs. What real tools printed: recorded_probes_test.cc.
 
 #include <catch2/catch.hpp>
 
