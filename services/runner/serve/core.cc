@@ -419,6 +419,8 @@ void ServeCore::OnWritable(const std::shared_ptr<Session>& session) {
 void ServeCore::OnClosed(const std::shared_ptr<Session>& session) {
   if (session != session_) return;
   session_.reset();
+  // Open readers would keep the space of segments that are deleted.
+  streams_.clear();
   control::ToSupervisor message;
   message.mutable_session_changed()->set_is_connected(false);
   supervisor_.Tell(message);

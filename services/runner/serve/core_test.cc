@@ -1,8 +1,10 @@
 #include "services/runner/serve/core.h"
 
 #include <chrono>
+#include <filesystem>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include <catch2/catch.hpp>
@@ -186,6 +188,26 @@ TEST_CASE("a position in the hello is an acknowledgement and a place to resume")
   REQUIRE(session->sent.size() == 2);
   CHECK(session->sent[1].log_batch().records(0).sequence() == 3);
   CHECK(f.supervisor.told.front().acked().sequence() == 2);
+}
+
+bool HasOpenFileBelow(const std::string& dir) {
+  for (const auto& link : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;  // the iterator's own
+    const auto path = std::filesystem::read_symlink(link.path(), gone);
+    if (!gone && path.native().starts_with(dir)) return true;
+  }
+  return false;
+}
+
+// A segment that is deleted keeps its space as long as somebody reads it.
+TEST_CASE("a session that ended holds no segment open") {
+  Fixture f;
+  f.writer->Append("one", 1).value();
+  f.writer.reset();
+  const auto session = f.Connect();
+  CHECK(HasOpenFileBelow(f.dir.Spools()));
+  f.core.OnClosed(session);
+  CHECK_FALSE(HasOpenFileBelow(f.dir.Spools()));
 }
 
 TEST_CASE("an older protocol is refused") {

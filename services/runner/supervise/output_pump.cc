@@ -13,11 +13,11 @@ namespace dstack::runner {
 namespace {
 
 // A full disk gives no sign when it has room again; a full spool does (Resume).
-constexpr std::chrono::milliseconds kDiskRetry{500};
-// The kernel moves a terminal's output in a worker. A reader that empties the buffer while the worker
-// finds it full waits for that worker only and is told EIO, although the worker has just been queued
-// again for the rest (n_tty_read, tty_buffer_flush_work; seen with Linux 6.18). The next read waits
-// for that one too, so that an end counts only when it is told again.
+constexpr std::chrono::milliseconds kDiskRetry{100};
+// The kernel moves a terminal's output in a worker. A reader that empties the buffer while the
+// worker finds it full waits for that worker only and is told EIO, although the worker has just
+// been queued again for the rest (n_tty_read, tty_buffer_flush_work; seen with Linux 6.18). The
+// next read waits for that one too, so that an end counts only when it is told again.
 constexpr int kEndReads = 3;
 
 }  // namespace
@@ -25,12 +25,12 @@ constexpr int kEndReads = 3;
 OutputPump::OutputPump(EventLoop& loop,
                        const base::Clock& clock,
                        spool::Writer& writer,
-                       std::function<void()> on_stored,
+                       std::function<void()> on_changed,
                        std::function<void()> on_end)
     : loop_(loop),
       clock_(clock),
       writer_(writer),
-      on_stored_(std::move(on_stored)),
+      on_changed_(std::move(on_changed)),
       on_end_(std::move(on_end)) {}
 
 OutputPump::~OutputPump() { Close(); }
@@ -75,6 +75,9 @@ bool OutputPump::StoreBuffer() {
   if (!stored.ok() && !disk_full_since_) {
     telemetry::Error("output not stored", {{"error", stored.status()}});
   }
+  // Also on a full disk, where a segment ended: its space comes back only when it is deleted and
+  // nobody has it open any more, and a reader lets go of it when it looks for the next one.
+  if (!stored.ok() || *stored == Writer::Appended::kStored || writer_.is_disk_full()) on_changed_();
   if (!stored.ok() || *stored == Writer::Appended::kFull) {
     // A disk that fails otherwise is no better than a full one.
     if (stored.ok() && !writer_.is_disk_full()) return false;
@@ -85,7 +88,6 @@ bool OutputPump::StoreBuffer() {
   }
   disk_full_since_.reset();
   buffered_ = 0;
-  if (*stored == Writer::Appended::kStored) on_stored_();
   return true;
 }
 

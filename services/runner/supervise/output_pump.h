@@ -23,12 +23,13 @@ class OutputPump {
  public:
   static constexpr std::chrono::seconds kDiskPatience{10};
 
-  // All references outlive the pump. `on_stored` is called after each append, `on_end` once when no
-  // process has the terminal open any more and all it held is stored.
+  // All references outlive the pump. `on_changed` is called when readers have to look at the spool:
+  // after each append, and whenever the disk takes nothing. `on_end` is called once when no process
+  // has the terminal open any more and all it held is stored.
   OutputPump(EventLoop& loop,
              const base::Clock& clock,
              spool::Writer& writer,
-             std::function<void()> on_stored,
+             std::function<void()> on_changed,
              std::function<void()> on_end);
   ~OutputPump();
 
@@ -61,7 +62,7 @@ class OutputPump {
   EventLoop& loop_;
   const base::Clock& clock_;
   spool::Writer& writer_;
-  const std::function<void()> on_stored_;
+  const std::function<void()> on_changed_;
   const std::function<void()> on_end_;
   base::UniqueFd output_;
   std::array<char, spool::kMaxRecordBytes> buffer_;

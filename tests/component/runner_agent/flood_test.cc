@@ -211,6 +211,38 @@ TEST_CASE("a spool whose disk is full delays the command and loses nothing while
   CHECK(store.dropped_bytes == 0);
 }
 
+// Up to which record of the command's output the runner knows that the server has it.
+std::uint64_t Acknowledged(const RunnerProcess& runner) {
+  const v1::GetJobResponse job = GetJob(runner.Target(), runner.token());
+  for (const v1::LogPosition& position : job.acknowledged()) {
+    if (position.source() == LOG_SOURCE_JOB) return position.sequence();
+  }
+  return 0;
+}
+
+TEST_CASE("a full disk gets the space of delivered records back from who read them last") {
+  RunnerProcess runner;
+  const auto disk = PutSpoolOnSmallDisk(runner);
+  if (disk == nullptr) return;
+  ServerStore store;
+  runner.Start();
+  SessionClient client(runner.Target(), runner.token(), store);
+  client.Submit(MakeShellJob(Endless("300000") + "; while ! test -e " + runner.Path("go") +
+                             "; do sleep 0.01; done; " + Endless("200000")));
+  client.StartJob();
+  testing::Await(20s, [&] {
+    return client.Bytes(LOG_SOURCE_JOB) == 300'000 &&
+           Acknowledged(runner) == client.Position(LOG_SOURCE_JOB);
+  });
+  // From here on the only space is that of records which the server has.
+  disk->Fill();
+  REQUIRE(base::WriteFileAtomic(runner.Path("go"), "").ok());
+  client.AwaitState(v1::JOB_STATE_FINISHED);
+  client.AwaitEndOfLogs();
+  CHECK(store.text[LOG_SOURCE_JOB].size() == 500'000);
+  CHECK(store.dropped_bytes == 0);
+}
+
 TEST_CASE("a spool whose disk stays full leaves a gap of the stated length") {
   RunnerProcess runner;
   const auto disk = PutSpoolOnSmallDisk(runner);

@@ -294,6 +294,19 @@ std::string ServerStore::Digest(common::v1::LogSource source) {
   return digests[source].FinishHex();
 }
 
+v1::GetJobResponse GetJob(const std::string& target, const std::string& token) {
+  const auto stub =
+      v1::RunnerService::NewStub(grpc::CreateChannel(target, grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  context.AddMetadata("authorization", "Bearer " + token);
+  context.set_wait_for_ready(true);
+  v1::GetJobResponse response;
+  const grpc::Status status = stub->GetJob(&context, {}, &response);
+  INFO(status.error_message());
+  REQUIRE(status.ok());
+  return response;
+}
+
 v1::JobSpec MakeJob(const std::vector<std::string>& command) {
   v1::JobSpec job;
   job.mutable_identity()->set_run_id("run-id");

@@ -124,6 +124,9 @@ class SessionClient {
   std::thread reader_;
 };
 
+// What a caller beside the session is told of the job.
+v1::GetJobResponse GetJob(const std::string& target, const std::string& token);
+
 // A job that runs this program.
 v1::JobSpec MakeJob(const std::vector<std::string>& command);
 // A job of `/bin/sh -c script`.

@@ -128,10 +128,7 @@ TEST_CASE("W3 readers beside the session take nothing from it") {
     context->AddMetadata("authorization", "Bearer " + f.runner.token());
     context->set_wait_for_ready(true);
   };
-  grpc::ClientContext get_context;
-  prepare(&get_context);
-  v1::GetJobResponse job;
-  REQUIRE(stub->GetJob(&get_context, {}, &job).ok());
+  const v1::GetJobResponse job = GetJob(f.runner.Target(), f.runner.token());
   CHECK(job.job_status().state() == v1::JOB_STATE_RUNNING);
   REQUIRE(job.written_size() == 2);
   CHECK(job.written(1).source() == LOG_SOURCE_JOB);
