@@ -2,6 +2,7 @@
 #include <chrono>
 
 #include <catch2/catch.hpp>
+#include <sys/stat.h>
 
 #include "libs/base/file.h"
 #include "libs/docker/images.h"
@@ -69,6 +70,25 @@ TEST_CASE("a run with `docker: true` has a Docker Engine inside, and nothing of 
   INFO(result.stderr_text);
   CHECK(result.stdout_text == "deep inside\n");
   CHECK(result.exit.code == 5);
+  cluster->AwaitIdle();
+
+  // The usual image's way to start it.
+  const std::string starter = cluster->WriteFile(
+      "start-dockerd",
+      "#!/bin/sh\n"
+      "echo engine starts\n"
+      "dockerd >/dev/null 2>&1 &\n"
+      "until docker info >/dev/null 2>&1; do kill -0 $! && sleep 0.1 || exit 1; done\n");
+  REQUIRE(chmod(starter.c_str(), 0755) == 0);
+  const std::string started =
+      cluster->WriteFile("started.dstack.yml",
+                         "type: task\nname: started\ndocker: true\nshell: sh\n"
+                         "files:\n  - start-dockerd:/usr/local/bin/start-dockerd\n"
+                         "commands: [docker ps -q, echo it answers]\n");
+  const auto by_starter = cluster->Cli({"apply", "-y", "-f", started});
+  INFO(by_starter.stderr_text);
+  CHECK(by_starter.stdout_text == "engine starts\nit answers\n");
+  CHECK(by_starter.exit.code == 0);
   cluster->AwaitIdle();
 
   const std::string broken = cluster->WriteFile(
