@@ -19,6 +19,14 @@ std::vector<pid_t> JobProcesses(const std::vector<process::ProcessEntry>& proces
                                 pid_t self,
                                 const std::set<pid_t>& not_ours);
 
+// The live processes of the job at this moment. Empty only when there are none, whatever they do
+// meanwhile, provided that the kernel lists a process's children (CONFIG_PROC_CHILDREN): processes
+// that each start the next one and end can escape a list of `proc`, but one of them always is a
+// child of `self`, which is the calling process. Its children are waited for by this thread alone.
+std::vector<pid_t> FindJobProcesses(pid_t self,
+                                    const std::set<pid_t>& not_ours,
+                                    const std::string& proc = "/proc");
+
 // The process groups whose members are all in `pids`. A signal to a group reaches a member's child
 // even when it is being made at that moment, which no list of processes does. Pure.
 std::vector<pid_t> WholeGroups(const std::vector<process::ProcessEntry>& processes,

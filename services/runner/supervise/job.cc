@@ -265,10 +265,8 @@ void Job::CleanUpSoon() {
   });
 }
 
-// Twice: a list of processes is no snapshot, and one that changes its parent while it is made can
-// be missed.
 void Job::CleanUp() {
-  if (Processes().empty() && Processes().empty()) {
+  if (Processes().empty()) {
     Drain();
   } else if (kill_at_ == base::kNoDeadline) {
     KillAt(std::chrono::steady_clock::now() + kLeftoverGrace);
@@ -299,7 +297,7 @@ void Job::Finish() {
 }
 
 std::vector<pid_t> Job::Processes() const {
-  return JobProcesses(process::ListProcesses(), getpid(), c_.not_ours());
+  return FindJobProcesses(getpid(), c_.not_ours());
 }
 
 void Job::AddOomMessage() {

@@ -188,7 +188,7 @@ int Supervisor::Run() {
   TakeEarlyStop();
   loop_.Run();
   // Sessions of ssh and what they started; in a container the kernel ends them with us.
-  SignalAll(JobProcesses(process::ListProcesses(), getpid(), {}), SIGKILL);
+  SignalAll(FindJobProcesses(getpid(), {}), SIGKILL);
   const int status = SupervisorExitStatus(board_.status());
   // For the shim, which is not always the parent of this process.
   const absl::Status written =
