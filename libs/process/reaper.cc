@@ -2,41 +2,47 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
-#include <thread>
+#include <filesystem>
+#include <optional>
+#include <system_error>
 #include <utility>
 
+#include <absl/strings/numbers.h>
+#include <absl/strings/str_split.h>
+#include <fmt/format.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "libs/base/file.h"
 #include "libs/base/status.h"
 #include "libs/process/proc_stat.h"
 
 namespace dstack::process {
 namespace {
 
-constexpr std::chrono::milliseconds kKillPause{5};
 bool Contains(const std::vector<pid_t>& pids, pid_t pid) {
   return std::find(pids.begin(), pids.end(), pid) != pids.end();
 }
 
-// Below `root`, without the subtrees that begin in `keep`.
-std::vector<ProcessEntry> Descendants(pid_t root, const std::vector<pid_t>& keep) {
-  const std::vector<ProcessEntry> all = ListProcesses();
-  std::vector<ProcessEntry> tree;
-  std::vector<pid_t> parents = {root};
-  while (!parents.empty()) {
-    std::vector<pid_t> next;
-    for (const ProcessEntry& process : all) {
-      if (!Contains(parents, process.parent) || Contains(keep, process.pid)) continue;
-      tree.push_back(process);
-      next.push_back(process.pid);
+// As the kernel tells them, by thread; nothing where it does not.
+std::optional<std::vector<pid_t>> ToldChildren(pid_t pid) {
+  static const bool is_told = base::Exists("/proc/thread-self/children");
+  if (!is_told) return std::nullopt;
+  std::vector<pid_t> children;
+  std::error_code gone;
+  const std::filesystem::path threads = fmt::format("/proc/{}/task", pid);
+  for (std::filesystem::directory_iterator thread(threads, gone), end; !gone && thread != end;
+       thread.increment(gone)) {
+    const auto text = base::ReadFile(thread->path() / "children");
+    if (!text.ok()) continue;  // it ended
+    for (const absl::string_view word : absl::StrSplit(*text, ' ', absl::SkipEmpty())) {
+      pid_t child = 0;
+      if (absl::SimpleAtoi(word, &child)) children.push_back(child);
     }
-    parents = std::move(next);
   }
-  return tree;
+  return children;
 }
 
 }  // namespace
@@ -63,6 +69,7 @@ std::vector<Reaped> ReapOrphans(const std::vector<pid_t>& keep) {
 }
 
 std::vector<pid_t> ChildrenOf(pid_t pid) {
+  if (auto told = ToldChildren(pid)) return *std::move(told);
   std::vector<pid_t> children;
   for (const ProcessEntry& process : ListProcesses()) {
     if (process.parent == pid) children.push_back(process.pid);
@@ -70,30 +77,40 @@ std::vector<pid_t> ChildrenOf(pid_t pid) {
   return children;
 }
 
-std::vector<pid_t> DescendantsOf(pid_t pid) {
-  std::vector<pid_t> pids;
-  for (const ProcessEntry& process : Descendants(pid, {})) pids.push_back(process.pid);
-  return pids;
+// A child that ended between the two looks at it has left its own ones to `pid`, which a third look
+// finds; it stays a zombie until then.
+std::vector<pid_t> LiveChildrenOf(pid_t pid, const std::set<pid_t>& keep) {
+  std::set<pid_t> done = keep;
+  while (true) {
+    std::vector<pid_t> live;
+    bool is_settled = true;
+    for (const pid_t child : ChildrenOf(pid)) {
+      if (done.contains(child)) continue;
+      const auto process = FindProcess(child);
+      if (process && !process->has_ended()) {
+        live.push_back(child);
+      } else {
+        done.insert(child);
+        is_settled = false;
+      }
+    }
+    if (!live.empty() || is_settled) return live;
+  }
 }
 
-absl::Status KillDescendants(pid_t pid,
-                             base::MonotonicTime deadline,
-                             const std::vector<pid_t>& keep) {
-  while (true) {
-    std::size_t living = 0;
-    for (const ProcessEntry& process : Descendants(pid, keep)) {
-      if (process.has_ended()) continue;
-      ++living;
-      kill(process.pid, SIGKILL);
+std::vector<pid_t> DescendantsOf(pid_t pid) {
+  const std::vector<ProcessEntry> all = ListProcesses();
+  std::vector<pid_t> tree;
+  std::vector<pid_t> parents = {pid};
+  while (!parents.empty()) {
+    std::vector<pid_t> next;
+    for (const ProcessEntry& process : all) {
+      if (Contains(parents, process.parent)) next.push_back(process.pid);
     }
-    ReapOrphans(keep);
-    if (living == 0) return absl::OkStatus();
-    if (std::chrono::steady_clock::now() >= deadline) {
-      return absl::DeadlineExceededError(
-          base::ToAbsl(fmt::format("{} processes below {} survive SIGKILL", living, pid)));
-    }
-    std::this_thread::sleep_for(kKillPause);
+    tree.insert(tree.end(), next.begin(), next.end());
+    parents = std::move(next);
   }
+  return tree;
 }
 
 }  // namespace dstack::process

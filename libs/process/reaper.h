@@ -1,5 +1,6 @@
 #pragma once
 
+#include <set>
 #include <vector>
 
 #include <absl/status/status.h>
@@ -23,17 +24,16 @@ struct Reaped {
 // lose it.
 std::vector<Reaped> ReapOrphans(const std::vector<pid_t>& keep);
 
-// Direct children of a process, from /proc. Empty when it is gone.
+// Direct children of a process, zombies too. Empty when it is gone.
 std::vector<pid_t> ChildrenOf(pid_t pid);
+
+// Its direct children that live and are not in `keep`. Where nobody waits for its children at the
+// same time and the kernel tells them (CONFIG_PROC_CHILDREN), and `pid` is a subreaper, an empty
+// answer means that nothing below it lives, however quickly those processes start others and end;
+// a list of processes, as DescendantsOf makes it, can miss them all.
+std::vector<pid_t> LiveChildrenOf(pid_t pid, const std::set<pid_t>& keep);
 
 // All descendants, parents before children. A snapshot: a tree that forks meanwhile may have more.
 std::vector<pid_t> DescendantsOf(pid_t pid);
-
-// Sends SIGKILL to every descendant of `pid` until none is left, new ones included, sparing those
-// in `keep` and what is below them. Reaps those that become ours, but for children in `keep`. For a
-// subreaper. DEADLINE_EXCEEDED names how many are left.
-absl::Status KillDescendants(pid_t pid,
-                             base::MonotonicTime deadline,
-                             const std::vector<pid_t>& keep = {});
 
 }  // namespace dstack::process

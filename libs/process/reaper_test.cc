@@ -1,7 +1,8 @@
 #include "libs/process/reaper.h"
 
 #include <algorithm>
-#include <cstdlib>
+#include <csignal>
+#include <vector>
 
 #include <catch2/catch.hpp>
 #include <sys/wait.h>
@@ -42,16 +43,34 @@ TEST_CASE("a subreaper collects orphans but not the kept child") {
   CHECK(kept->WaitUntil(base::DeadlineIn(20s))->code == 3);
 }
 
-TEST_CASE("killing descendants gets daemons too") {
+TEST_CASE("a live child is told apart from a zombie, and one that an ended child left is found") {
   REQUIRE(BecomeSubreaper().ok());
-  auto child = Subprocess::Start({"sh", "-c", "setsid sh -c 'sleep 1000 & sleep 1000' & exit 0"});
-  REQUIRE(child.ok());
-  REQUIRE(child->WaitUntil(base::DeadlineIn(20s)).ok());
-  testing::Await(5s, [] { return DescendantsOf(getpid()).size() >= 2; });
-  auto kept = Subprocess::Start({"sleep", "1000"});
-  REQUIRE(kept.ok());
-  REQUIRE(KillDescendants(getpid(), base::DeadlineIn(10s), {kept->pid()}).ok());
-  CHECK(ChildrenOf(getpid()) == std::vector<pid_t>{kept->pid()});
+  int ends[2];
+  REQUIRE(pipe(ends) == 0);
+  // Starts another, tells who it is, and stays; so does the other.
+  const pid_t first = fork();
+  if (first == 0) {
+    const pid_t second = fork();
+    const bool is_told = second <= 0 || write(ends[1], &second, sizeof second) > 0;
+    while (is_told) pause();
+    _exit(1);
+  }
+  pid_t second = 0;
+  REQUIRE(read(ends[0], &second, sizeof second) == sizeof second);
+  CHECK(LiveChildrenOf(getpid(), {}) == std::vector<pid_t>{first});
+  CHECK(LiveChildrenOf(getpid(), {first}).empty());
+  siginfo_t info;
+  REQUIRE(kill(first, SIGKILL) == 0);
+  REQUIRE(waitid(P_PID, static_cast<id_t>(first), &info, WEXITED | WNOWAIT) == 0);
+  CHECK(ChildrenOf(getpid()).size() == 2);
+  CHECK(LiveChildrenOf(getpid(), {}) == std::vector<pid_t>{second});
+  REQUIRE(kill(second, SIGKILL) == 0);
+  REQUIRE(waitid(P_PID, static_cast<id_t>(second), &info, WEXITED | WNOWAIT) == 0);
+  CHECK(LiveChildrenOf(getpid(), {}).empty());
+  CHECK(ReapOrphans({}).size() == 2);
+  CHECK(ChildrenOf(getpid()).empty());
+  close(ends[0]);
+  close(ends[1]);
 }
 
 }  // namespace

@@ -5,14 +5,10 @@
 #include <csignal>
 #include <cstdint>
 #include <map>
-#include <optional>
-#include <utility>
 
-#include <absl/strings/numbers.h>
-#include <absl/strings/str_split.h>
 #include <unistd.h>
 
-#include "libs/base/file.h"
+#include "libs/process/reaper.h"
 
 namespace dstack::runner {
 namespace {
@@ -70,60 +66,23 @@ std::vector<pid_t> WholeGroups(const std::vector<ProcessEntry>& processes,
 
 namespace {
 
-// Children of this thread's process as the kernel lists them; nothing where it does not.
-std::optional<std::vector<pid_t>> OwnChildren() {
-  const auto text = base::ReadFile("/proc/thread-self/children");
-  if (!text.ok()) return std::nullopt;
-  std::vector<pid_t> pids;
-  for (absl::string_view word : absl::StrSplit(*text, ' ', absl::SkipEmpty())) {
-    pid_t pid = 0;
-    if (absl::SimpleAtoi(word, &pid)) pids.push_back(pid);
-  }
-  return pids;
-}
-
-// Our children that live and are not in `not_ours`. A child that ended between the two looks at it
-// has left us its own ones, which a third look finds; it stays a zombie until then.
-std::optional<std::vector<pid_t>> LiveChildren(const std::set<pid_t>& not_ours) {
-  std::set<pid_t> ended = not_ours;
-  while (true) {
-    const auto children = OwnChildren();
-    if (!children) return std::nullopt;
-    std::vector<pid_t> live;
-    bool is_settled = true;
-    for (const pid_t pid : *children) {
-      if (ended.contains(pid)) continue;
-      const auto process = process::FindProcess(pid);
-      if (process && !process->has_ended()) {
-        live.push_back(pid);
-      } else {
-        ended.insert(pid);
-        is_settled = false;
-      }
-    }
-    if (!live.empty() || is_settled) return live;
-  }
-}
-
 // A chain of processes that each start the next one and end comes to us again and again as orphans.
 // It lives shorter than a list of all processes takes, so these are caught as they arrive.
 void KillOrphans(const std::set<pid_t>& not_ours) {
   constexpr int kLooks = 20;
   for (int look = 0; look < kLooks; ++look) {
-    for (const pid_t pid : OwnChildren().value_or(std::vector<pid_t>())) {
+    for (const pid_t pid : process::ChildrenOf(getpid())) {
       if (!not_ours.contains(pid)) kill(pid, SIGKILL);
     }
   }
 }
 
-// Of a list that may have missed some: all where it has none.
+// A list may have missed them all.
 std::vector<pid_t> FindIn(const std::vector<ProcessEntry>& processes,
                           pid_t self,
                           const std::set<pid_t>& not_ours) {
   std::vector<pid_t> job = JobProcesses(processes, self, not_ours);
-  if (!job.empty()) return job;
-  if (auto children = LiveChildren(not_ours)) return *std::move(children);
-  return JobProcesses(process::ListProcesses(), self, not_ours);  // no better than twice
+  return job.empty() ? process::LiveChildrenOf(self, not_ours) : job;
 }
 
 }  // namespace

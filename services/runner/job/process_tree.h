@@ -19,10 +19,8 @@ std::vector<pid_t> JobProcesses(const std::vector<process::ProcessEntry>& proces
                                 pid_t self,
                                 const std::set<pid_t>& not_ours);
 
-// The live processes of the job at this moment. Empty only when there are none, whatever they do
-// meanwhile, provided that the kernel lists a process's children (CONFIG_PROC_CHILDREN): processes
-// that each start the next one and end can escape a list of `proc`, but one of them always is a
-// child of `self`, which is the calling process. Its children are waited for by this thread alone.
+// The live processes of the job at this moment. Empty only when there are none, as far as
+// process::LiveChildrenOf promises that of `self`, which is the calling process.
 std::vector<pid_t> FindJobProcesses(pid_t self,
                                     const std::set<pid_t>& not_ours,
                                     const std::string& proc = "/proc");

@@ -87,16 +87,14 @@ void KillProcessTree(const ProcessIdentity& identity) {
   if (!IsAlive(identity)) return;
   ::kill(identity.pid, SIGSTOP);
   const auto deadline = base::DeadlineIn(kKillTimeout);
-  bool has_live = true;
-  while (has_live && std::chrono::steady_clock::now() < deadline) {
-    has_live = false;
-    for (const pid_t pid : process::DescendantsOf(identity.pid)) {
-      const auto stat = process::FindProcess(pid);
-      if (!stat || stat->has_ended()) continue;
-      has_live = true;
-      ::kill(pid, SIGKILL);
-    }
-    if (has_live) std::this_thread::sleep_for(kKillPause);
+  // It waits for no child now, so this tells of the whole tree.
+  while (std::chrono::steady_clock::now() < deadline) {
+    const std::vector<pid_t> live = process::LiveChildrenOf(identity.pid, {});
+    if (live.empty()) break;
+    // At once, as some may be about to start another and end.
+    for (const pid_t pid : live) ::kill(pid, SIGKILL);
+    for (const pid_t pid : process::DescendantsOf(identity.pid)) ::kill(pid, SIGKILL);
+    std::this_thread::sleep_for(kKillPause);
   }
   if (IsAlive(identity)) ::kill(identity.pid, SIGKILL);
   while (IsAlive(identity) && std::chrono::steady_clock::now() < deadline) {
