@@ -51,7 +51,6 @@ std::vector<Sample> SamplesOf(const std::string& folder) {
 // Compares with a file below tests/fixtures; with DSTACK_UPDATE_FIXTURES set, writes it.
 void CheckFixture(const std::string& name, const std::string& actual) {
   const std::string path = testing::SourceDir() + "/tests/fixtures/" + name;
-  // NOLINTNEXTLINE(concurrency-mt-unsafe): a test with one thread
   if (std::getenv("DSTACK_UPDATE_FIXTURES") != nullptr) std::ofstream(path) << actual;
   CHECK(ReadText(path) == actual);
 }

@@ -96,7 +96,6 @@ absl::Status ResolveEnv(google::protobuf::RepeatedPtrField<v1::EnvVar>* env) {
   for (int i = 0; i < env->size(); ++i) {
     v1::EnvVar& variable = *env->Mutable(i);
     if (variable.has_value()) continue;
-    // NOLINTNEXTLINE(concurrency-mt-unsafe): a client that reads its own environment at start
     if (const char* value = std::getenv(variable.name().c_str())) {
       variable.set_value(value);
       continue;

@@ -79,7 +79,6 @@ TEST_CASE("the committed schemas are those of the documents") {
     INFO(file);
     const std::string path = testing::SourceDir() + "/gen/schema/" + file;
     const std::string text = Schema(type).dump(2) + "\n";
-    // NOLINTNEXTLINE(concurrency-mt-unsafe): a test with one thread
     if (std::getenv("DSTACK_UPDATE_FIXTURES") != nullptr) std::ofstream(path) << text;
     std::ifstream committed(path);
     CHECK(std::string(std::istreambuf_iterator<char>(committed), {}) == text);

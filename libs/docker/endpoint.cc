@@ -53,7 +53,7 @@ absl::StatusOr<Endpoint> ParseEndpoint(std::string_view text) {
 }
 
 absl::StatusOr<Endpoint> EndpointFromEnvironment() {
-  const char* host = std::getenv("DOCKER_HOST");  // NOLINT(concurrency-mt-unsafe): read at start
+  const char* host = std::getenv("DOCKER_HOST");  // read at start
   return ParseEndpoint(host == nullptr || *host == '\0' ? kDefaultEndpoint : host);
 }
 

@@ -103,7 +103,7 @@ absl::StatusOr<Action> ParseAction(std::string_view text) {
 void ReadEnvironment() {
   static std::once_flag once;
   std::call_once(once, [] {
-    const char* text = std::getenv("DSTACK_FAILPOINTS");  // NOLINT(concurrency-mt-unsafe)
+    const char* text = std::getenv("DSTACK_FAILPOINTS");
     if (text == nullptr) {
       Mode expected = Mode::kUnread;
       internal::mode.compare_exchange_strong(expected, Mode::kOff);

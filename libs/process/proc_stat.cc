@@ -65,7 +65,7 @@ std::vector<ProcessEntry> ListProcesses(const std::string& proc) {
   std::vector<ProcessEntry> processes;
   const std::unique_ptr<DIR, int (*)(DIR*)> dir(opendir(proc.c_str()), closedir);
   if (dir == nullptr) return processes;
-  while (const dirent* entry = readdir(dir.get())) {  // NOLINT(concurrency-mt-unsafe): own stream
+  while (const dirent* entry = readdir(dir.get())) {
     pid_t pid = 0;
     if (!ParseNumber(std::string_view(entry->d_name), &pid)) continue;
     if (const auto process = ReadStat(proc + "/" + entry->d_name + "/stat")) {

@@ -505,7 +505,7 @@ absl::StatusOr<std::string> RunChecked(const std::vector<std::string>& argv,
 
 absl::StatusOr<std::string> FindProgram(const std::string& name) {
   if (name.find('/') != std::string::npos) return name;
-  const char* path_variable = std::getenv("PATH");  // NOLINT(concurrency-mt-unsafe)
+  const char* path_variable = std::getenv("PATH");
   std::string_view path = path_variable != nullptr ? path_variable : "/usr/bin:/bin";
   while (!path.empty()) {
     const std::size_t end = std::min(path.find(':'), path.size());

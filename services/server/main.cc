@@ -23,7 +23,7 @@ constexpr std::chrono::seconds kGrace{5};
 
 std::optional<std::string> GetEnvironment(const std::string& name) {
   // Only at the start, before any other thread exists.
-  const char* value = std::getenv(name.c_str());  // NOLINT(concurrency-mt-unsafe)
+  const char* value = std::getenv(name.c_str());
   if (value == nullptr) return std::nullopt;
   return std::string(value);
 }

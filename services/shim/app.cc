@@ -256,7 +256,7 @@ absl::Status App::Parts::Build() {
 absl::Status App::Parts::Restore() {
   const auto deadline = base::DeadlineIn(kRestoreWait);
   while (true) {
-    const absl::Status status = table->Restore();
+    absl::Status status = table->Restore();
     if (status.ok() || !base::IsTransient(status)) return status;
     if (std::chrono::steady_clock::now() > deadline) return status;
     telemetry::Warn("waiting for the container engine", {{"status", status}});

@@ -34,7 +34,7 @@ std::vector<std::string> ProxyEnv() {
   std::vector<std::string> env;
   for (const char* name :
        {"http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}) {
-    const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): nobody sets it
+    const char* value = std::getenv(name);  // nobody sets it
     if (value != nullptr && *value != '\0') env.push_back(fmt::format("{}={}", name, value));
   }
   return env;
@@ -71,7 +71,7 @@ std::string RememberedChoice(const ShimHome& home) {
 std::string Choose(RuntimeChoice choice, const ShimHome& home) {
   if (choice == RuntimeChoice::kDocker) return kDocker;
   if (choice == RuntimeChoice::kProcess) return kProcess;
-  const std::string remembered = RememberedChoice(home);
+  std::string remembered = RememberedChoice(home);
   if (remembered == kDocker || remembered == kProcess) return remembered;
   if (const auto engine = ConnectEngine(); !engine.ok()) {
     telemetry::Info("no container engine here; tasks run as processes",

@@ -68,7 +68,7 @@ class TarWriter {
 };
 
 std::string MakeTar(const testing::TempDir& temp, const std::vector<Entry>& entries) {
-  const std::string path = temp.Path("a.tar");
+  std::string path = temp.Path("a.tar");
   TarWriter writer(path);
   for (const Entry& entry : entries) writer.Add(entry);
   return path;

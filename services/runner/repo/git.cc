@@ -157,8 +157,8 @@ std::string RenderGitConfig(const base::GitUrl& url,
   return text;
 }
 
-Git::Git(Settings settings, const base::GitUrl& url, const Places& places)
-    : settings_(std::move(settings)), url_(url), places_(places) {}
+Git::Git(Settings settings, base::GitUrl url, const Places& places)
+    : settings_(std::move(settings)), url_(std::move(url)), places_(places) {}
 
 Git::~Git() { base::RemoveAll(settings_.work_dir).IgnoreError(); }
 

@@ -39,7 +39,7 @@ class Git {
   };
 
   // `places` outlives the object.
-  Git(Settings settings, const base::GitUrl& url, const Places& places);
+  Git(Settings settings, base::GitUrl url, const Places& places);
   ~Git();
   Git(const Git&) = delete;
   Git& operator=(const Git&) = delete;

@@ -38,7 +38,8 @@ std::string FileStore::PathOf(const std::string& digest) const {
 
 std::vector<std::string> FileStore::Missing(const v1::JobSpec& job) const {
   std::vector<std::string> missing = DigestsOf(job);
-  std::erase_if(missing, [this](const std::string& digest) { return base::Exists(PathOf(digest)); });
+  std::erase_if(missing,
+                [this](const std::string& digest) { return base::Exists(PathOf(digest)); });
   return missing;
 }
 
@@ -91,7 +92,7 @@ absl::Status FileStore::Complete() {
   }
   const std::string path = PathOf(digest);
   if (rename((path + ".part").c_str(), path.c_str()) != 0) {
-    const absl::Status error = base::ErrnoError(errno, fmt::format("cannot rename to {}", path));
+    absl::Status error = base::ErrnoError(errno, fmt::format("cannot rename to {}", path));
     Abandon();
     return error;
   }

@@ -148,11 +148,11 @@ absl::Status SshDaemon::Spawn(const std::string& program, const std::vector<std:
     env.push_back(fmt::format("{}={}", kAccountsChrootDir, state_dir_ + "/empty"));
   }
   ASSIGN_OR_RETURN(base::Pipe pipe, base::MakePipe());
-  ForkExecSpec spec{.program = command.front(),
-                    .argv = std::move(command),
+  command.insert(command.end(), args.begin(), args.end());
+  ForkExecSpec spec{.argv = std::move(command),
                     .env = std::move(env),
                     .fds = {{pipe.write.get(), STDOUT_FILENO}, {pipe.write.get(), STDERR_FILENO}}};
-  spec.argv.insert(spec.argv.end(), args.begin(), args.end());
+  spec.program = spec.argv.front();
   ASSIGN_OR_RETURN(pid_, ForkExec(spec));
   if (output_) loop_.Unwatch(output_.get());
   output_ = std::move(pipe.read);
@@ -197,9 +197,11 @@ bool SshDaemon::OnChildExit(pid_t pid, int wait_status) {
   pid_ = -1;
   // What it said last may still be in the pipe.
   if (output_) OnOutput();
-  if (phase_ == Phase::kMakingKey && wait_status == 0) {
-    StartDaemon();
-  } else if (phase_ == Phase::kStarting && settings_.port == 0 && attempts_ < kMaxAttempts) {
+  const bool has_key = phase_ == Phase::kMakingKey && wait_status == 0;
+  // Somebody has taken the free port meanwhile.
+  const bool tries_again =
+      phase_ == Phase::kStarting && settings_.port == 0 && attempts_ < kMaxAttempts;
+  if (has_key || tries_again) {
     StartDaemon();
   } else if (phase_ == Phase::kListening || (phase_ == Phase::kStarting && has_listened_)) {
     Restart();

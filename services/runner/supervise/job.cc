@@ -114,9 +114,7 @@ bool Job::MarkStarted() {
   base::UniqueFd file(
       open(c_.dir.Started().c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   absl::Status written = absl::OkStatus();
-  if (!file) {
-    written = base::ErrnoError(errno, c_.dir.Started());
-  } else if (fsync(file.get()) != 0) {
+  if (!file || fsync(file.get()) != 0) {
     written = base::ErrnoError(errno, c_.dir.Started());
   } else {
     written = base::SyncDir(c_.dir.root());
@@ -296,9 +294,7 @@ void Job::Finish() {
       .IgnoreError();
 }
 
-std::vector<pid_t> Job::Processes() const {
-  return FindJobProcesses(getpid(), c_.not_ours());
-}
+std::vector<pid_t> Job::Processes() const { return FindJobProcesses(getpid(), c_.not_ours()); }
 
 void Job::AddOomMessage() {
   const OomCounter now = OomCounter::Read();

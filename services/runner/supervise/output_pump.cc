@@ -57,13 +57,11 @@ bool OutputPump::FillBuffer() {
     if (got > 0) {
       buffered_ += static_cast<std::size_t>(got);
       ends = 0;
-    } else if (got == 0) {
-      return false;
-    } else if (errno == EAGAIN) {
-      return true;
-    } else if (errno != EINTR && ++ends == kEndReads) {
-      return false;  // EIO: the last process has closed the terminal
+      continue;
     }
+    if (got < 0 && errno == EAGAIN) return true;
+    // EIO: the last process has closed the terminal.
+    if (got == 0 || (errno != EINTR && ++ends == kEndReads)) return false;
   }
   return true;
 }

@@ -63,7 +63,7 @@ std::vector<std::string> ServeArgs(const SuperviseOptions& options, const Surrou
                                    where.shared_dir};
   if (!options.ssh_dir.empty()) args.insert(args.end(), {"--ssh-dir", options.ssh_dir});
   if (options.serving.socket_owner) {
-    args.push_back("--socket-owner");
+    args.emplace_back("--socket-owner");
     args.push_back(
         fmt::format("{}:{}", options.serving.socket_owner->uid, options.serving.socket_owner->gid));
   }

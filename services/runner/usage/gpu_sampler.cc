@@ -33,13 +33,13 @@ struct Tool {
 };
 
 const std::vector<Tool>& Tools() {
-  static const std::vector<Tool> tools = {
+  static const std::vector<Tool> kTools = {
       {{"nvidia-smi", "--query-gpu=memory.used,utilization.gpu", "--format=csv,noheader,nounits"},
        ParseNvidiaSmi},
       {{"amd-smi", "monitor", "-vu", "--csv"}, ParseAmdSmi},
       {{"hl-smi", "--query-aip=memory.used,utilization.aip", "--format=csv,noheader,nounits"},
        ParseHlSmi}};
-  return tools;
+  return kTools;
 }
 
 // The tool that this image has. The directories are those of the vendors' images and toolkits.

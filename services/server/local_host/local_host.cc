@@ -18,8 +18,8 @@ constexpr const char* kKeyName = "key of this machine";
 
 }  // namespace
 
-// Sessions get a home of their own: what the server installs here stays below its own directory, apart from
-// the person's files and from other servers of the same user.
+// Sessions get a home of their own: what the server installs here stays below its own directory,
+// apart from the person's files and from other servers of the same user.
 LocalHost::LocalHost(const std::string& directory)
     : directory_(directory),
       sshd_(base::JoinPath(directory, "sshd"), fmt::format("SetEnv HOME=\"{}\"\n", directory)) {}
@@ -54,7 +54,7 @@ LocalHostAccess LocalHost::access() const {
   LocalHostAccess access;
   access.port = sshd_.port();
   // Read once, before the server's threads start.
-  const char* docker_host = std::getenv("DOCKER_HOST");  // NOLINT(concurrency-mt-unsafe)
+  const char* docker_host = std::getenv("DOCKER_HOST");
   if (docker_host != nullptr) access.shim_env.emplace_back("DOCKER_HOST", docker_host);
   return access;
 }

@@ -58,7 +58,7 @@ process::RunResult Answer(int code, const std::string& out, const std::string& e
 }
 
 std::string ZeroFile(const testing::TempDir& dir, const std::string& name, off_t size) {
-  const std::string path = dir.Path(name);
+  std::string path = dir.Path(name);
   std::ofstream(path).flush();
   REQUIRE(::truncate(path.c_str(), size) == 0);
   return path;

@@ -74,8 +74,8 @@ DeviceSettings DevicesOf(const LaunchSpec& launch,
 // What the held accelerators need, beside what the task itself asks for.
 void ApplyDevices(const DeviceSettings& devices, docker::ContainerConfig* config) {
   if (!devices.nvidia_ids.empty()) {
-    config->gpus = docker::GpuRequest{.ids = devices.nvidia_ids,
-                                      .capabilities = devices.nvidia_capabilities};
+    config->gpus =
+        docker::GpuRequest{.ids = devices.nvidia_ids, .capabilities = devices.nvidia_capabilities};
   }
   for (const DeviceMapping& device : devices.devices) {
     config->devices.push_back({device.path_on_host, device.path_in_container});
@@ -145,15 +145,15 @@ ContainerStatus ToStatus(const docker::ContainerInfo& info) {
   return status;
 }
 
-absl::StatusOr<std::optional<docker::RegistryCredentials>> CredentialsOf(
-    const v1::TaskSpec& task, const std::string& image) {
+absl::StatusOr<std::optional<docker::RegistryCredentials>> CredentialsOf(const v1::TaskSpec& task,
+                                                                         const std::string& image) {
   if (!task.has_registry_auth()) return std::nullopt;
   const v1::RegistryAuth& auth = task.registry_auth();
   if (!auth.docker_config().empty()) {
     const auto found = docker::CredentialsFromDockerConfig(auth.docker_config(), image);
-    return found.ok() ? found
-                      : base::InvalidField("registry_auth.docker_config",
-                                           base::Message(found.status()));
+    return found.ok()
+               ? found
+               : base::InvalidField("registry_auth.docker_config", base::Message(found.status()));
   }
   if (auth.username().empty() && auth.identity_token().empty()) return std::nullopt;
   return docker::RegistryCredentials{.username = auth.username(),
@@ -292,10 +292,10 @@ PullObserver DockerRuntime::ObserverOf(
   PullObserver observer{.on_progress = on_progress};
   if (!settings_.pull_log_path) return observer;
   // For people: that it cannot be written is no reason to fail.
-  const auto file = std::make_shared<base::UniqueFd>(
-      ::open(settings_.pull_log_path(task.task_id()).c_str(),
-             O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
-             0600));
+  const auto file =
+      std::make_shared<base::UniqueFd>(::open(settings_.pull_log_path(task.task_id()).c_str(),
+                                              O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+                                              0600));
   observer.on_lines = [file](const std::string& lines) {
     if (*file && !base::WriteAll(file->get(), lines).ok()) file->reset();
   };
@@ -345,8 +345,7 @@ absl::StatusOr<ContainerStatus> DockerRuntime::Start(const std::string& task_id)
   return Inspect(task_id);
 }
 
-bool DockerRuntime::MayRetryWithoutDisplay(const std::string& task_id,
-                                           const absl::Status& status) {
+bool DockerRuntime::MayRetryWithoutDisplay(const std::string& task_id, const absl::Status& status) {
   base::MutexLock lock(mutex_);
   const auto it = launches_.find(task_id);
   if (it == launches_.end()) return false;
@@ -381,9 +380,10 @@ void DockerRuntime::WatchExit(const std::string& task_id,
   }
   // Start() and List() remember every container that can be watched.
   if (id.empty()) return callback(absl::NotFoundError("no container of task " + task_id));
-  docker::WaitContainer(client_, id, [callback = std::move(callback)](absl::StatusOr<int> code) {
-    callback(code.status());
-  });
+  docker::WaitContainer(
+      client_, id, [callback = std::move(callback)](const absl::StatusOr<int>& code) {
+        callback(code.status());
+      });
 }
 
 absl::StatusOr<ContainerStatus> DockerRuntime::Inspect(const std::string& task_id) {

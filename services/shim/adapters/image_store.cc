@@ -69,7 +69,10 @@ void ImageStore::Load() {
   }
   base::MutexLock lock(mutex_);
   for (const json& object : list) {
-    if (auto image = ParseImage(object)) images_[image->reference] = *std::move(image);
+    auto image = ParseImage(object);
+    if (!image) continue;
+    const std::string reference = image->reference;
+    images_[reference] = *std::move(image);
   }
 }
 

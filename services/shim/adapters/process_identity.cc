@@ -36,7 +36,7 @@ std::string BootId() {
 void ForEachEnvEntry(const std::function<void(pid_t, std::string_view)>& visit) {
   const std::unique_ptr<DIR, int (*)(DIR*)> proc(::opendir("/proc"), ::closedir);
   if (!proc) return;
-  while (const dirent* item = ::readdir(proc.get())) {  // NOLINT(concurrency-mt-unsafe)
+  while (const dirent* item = ::readdir(proc.get())) {
     pid_t pid = 0;
     if (!absl::SimpleAtoi(item->d_name, &pid)) continue;
     const auto environ = base::ReadFile(fmt::format("/proc/{}/environ", pid), kMaxEnvironBytes);

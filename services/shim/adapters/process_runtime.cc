@@ -43,7 +43,7 @@ constexpr std::chrono::seconds kKillTimeout{5};
 constexpr std::chrono::milliseconds kKillPause{2};
 
 std::string Getenv(const char* name, const std::string& fallback) {
-  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): nobody sets it
+  const char* value = std::getenv(name);  // nobody sets it
   return value == nullptr ? fallback : value;
 }
 

@@ -95,7 +95,7 @@ class SharedPulls::Flight {
         Tell(ToProto(tracker, attempt));
       };
       options.on_line = [&](std::string_view line) { Append(line); };
-      const absl::Status status = pull_(options, stop);
+      absl::Status status = pull_(options, stop);
       if (status.ok() || stop.stop_requested()) return status;
       Append(status.ToString());
       if (!docker::IsTemporaryPullError(status) || attempt >= policy_.max_attempts) return status;
@@ -164,7 +164,7 @@ absl::Status SharedPulls::Pull(const std::string& reference,
   std::string key = reference;
   if (credentials) key += '\n' + docker::RegistryAuthHeader(*credentials);
   const auto flight = Join(key, reference, credentials);
-  const absl::Status status = flight->Wait(observer, stop);
+  absl::Status status = flight->Wait(observer, stop);
   Leave(key, flight);
   return status;
 }

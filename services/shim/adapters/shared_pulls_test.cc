@@ -29,7 +29,7 @@ class Engine {
     while (!stop.stop_requested()) {
       base::MutexLock lock(mutex_);
       if (!results_.empty()) {
-        const absl::Status status = results_.back();
+        absl::Status status = results_.back();
         results_.pop_back();
         return status;
       }

@@ -197,7 +197,7 @@ absl::Status VolumeStore::MountDevice(const v1::VolumeMount& volume,
     return base::ErrnoError(errno, fmt::format("mount {} ({}) at {}", device, type, directory));
   }
   if (is_fresh && ::chmod(directory.c_str(), kFreshMode) != 0) {
-    const absl::Status status = base::ErrnoError(errno, "chmod " + directory);
+    absl::Status status = base::ErrnoError(errno, "chmod " + directory);
     static_cast<void>(UnmountDirectory(directory).ok());
     return status;
   }
@@ -236,7 +236,7 @@ absl::Status VolumeStore::Unmount(const std::string& name) {
     busy_.insert(name);
   }
   const std::string directory = DirectoryOf(name);
-  const absl::Status status = UnmountDirectory(directory);
+  absl::Status status = UnmountDirectory(directory);
   // Only an empty directory goes.
   if (status.ok()) ::rmdir(directory.c_str());
   base::MutexLock lock(mutex_);

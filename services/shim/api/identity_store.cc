@@ -23,7 +23,7 @@ constexpr std::size_t kMaxServerIdBytes = 128;
 // no room is needed; a disk writes so few bytes whole or not at all.
 absl::Status WriteEpoch(const std::string& path, std::uint64_t epoch) {
   const std::string text = fmt::format("{}\n", epoch);
-  const absl::Status status = base::WriteFileAtomic(path, text, kMode);
+  absl::Status status = base::WriteFileAtomic(path, text, kMode);
   if (!absl::IsResourceExhausted(status)) return status;
   const base::UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
   if (!fd || !base::WriteAll(fd.get(), text).ok() || ::fsync(fd.get()) != 0) return status;

@@ -211,7 +211,7 @@ void SessionHub::Submit(const std::shared_ptr<Session>& session,
 
 void SessionHub::Terminate(const std::shared_ptr<Session>& session,
                            const v1::TerminateTaskCommand& command) {
-  const std::string task_id = command.task_id();
+  const std::string& task_id = command.task_id();
   auto request = ToStopRequest(command.stop_policy(), command.message());
   if (!request.ok()) return session->SendFailure(task_id, request.status());
   table_.Terminate(task_id,
@@ -224,7 +224,7 @@ void SessionHub::Terminate(const std::shared_ptr<Session>& session,
 
 void SessionHub::Remove(const std::shared_ptr<Session>& session,
                         const v1::RemoveTaskCommand& command) {
-  const std::string task_id = command.task_id();
+  const std::string& task_id = command.task_id();
   // Not by the board, which learns of a submit only when it is recorded.
   if (!table_.Contains(task_id)) return session->OnRemoved(task_id);
   table_.Remove(task_id, [session, task_id](const absl::Status& status) {

@@ -62,8 +62,8 @@ grpc::Status ShimService::TerminateTask(grpc::ServerContext* context,
       request->task_id(), *std::move(stop), [promise](absl::StatusOr<v1::TaskStatus> status) {
         promise->set_value(std::move(status));
       });
-  auto status = Await(*context, std::move(future));
-  if (status.ok()) *response->mutable_task() = *std::move(status);
+  const auto status = Await(*context, std::move(future));
+  if (status.ok()) *response->mutable_task() = *status;
   return rpc::ToGrpc(status.status());
 }
 

@@ -139,7 +139,7 @@ std::string ModelName(const std::string& device_dir) {
   if (const std::string name = Line(device_dir + "/product_name"); !name.empty()) {
     return ShortAmdName(name);
   }
-  const std::string id = Lower(Line(device_dir + "/device"));
+  std::string id = Lower(Line(device_dir + "/device"));
   for (const auto& [known, model] : kModels) {
     if (id == known) return std::string(model);
   }

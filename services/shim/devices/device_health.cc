@@ -88,9 +88,9 @@ HealthStatus HealthOfXid(std::uint64_t xid) {
 
 bool DeviceHealth::AddLasting(const std::string& uuid,
                               const std::string& cause,
-                              DeviceIncident incident) {
+                              const DeviceIncident& incident) {
   if (uuid.empty()) return false;
-  return cards_[uuid].lasting.try_emplace(cause, std::move(incident)).second;
+  return cards_[uuid].lasting.try_emplace(cause, incident).second;
 }
 
 bool DeviceHealth::OnXid(const std::string& uuid, std::uint64_t xid) {

@@ -60,7 +60,9 @@ class DeviceHealth {
   };
 
   void FillFrom(const State& state, bool with_findings, common::v1::Gpu* gpu) const;
-  bool AddLasting(const std::string& uuid, const std::string& cause, DeviceIncident incident);
+  bool AddLasting(const std::string& uuid,
+                  const std::string& cause,
+                  const DeviceIncident& incident);
 
   std::map<std::string, State> cards_;
 };

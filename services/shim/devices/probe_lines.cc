@@ -54,15 +54,15 @@ Gpu SliceOf(const json& item, const Gpu& card) {
 }
 
 v1::GpuLinkKind KindOf(const std::string& word) {
-  static const std::map<std::string, v1::GpuLinkKind> kinds = {
+  static const std::map<std::string, v1::GpuLinkKind> kKinds = {
       {"direct", v1::GPU_LINK_KIND_DIRECT},
       {"pci_switch", v1::GPU_LINK_KIND_PCI_SWITCH},
       {"host_bridge", v1::GPU_LINK_KIND_HOST_BRIDGE},
       {"numa_node", v1::GPU_LINK_KIND_NUMA_NODE},
       {"system", v1::GPU_LINK_KIND_SYSTEM},
   };
-  const auto it = kinds.find(word);
-  return it == kinds.end() ? v1::GPU_LINK_KIND_UNSPECIFIED : it->second;
+  const auto it = kKinds.find(word);
+  return it == kKinds.end() ? v1::GPU_LINK_KIND_UNSPECIFIED : it->second;
 }
 
 ProbeFacts FactsOf(const json& body) {

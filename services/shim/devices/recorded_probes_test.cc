@@ -98,7 +98,7 @@ struct Card {
 };
 
 const std::map<std::string, std::vector<Card>>& Hosts() {
-  static const std::map<std::string, std::vector<Card>> hosts = {
+  static const std::map<std::string, std::vector<Card>> kHosts = {
       {"two_mi300x",
        {{"/dev/dri/renderD128", "0000:05:00.0", 206141652992, "a0f1c5e27b3d9846"},
         {"/dev/dri/renderD136", "0000:26:00.0", 206141652992, "b7d29e4401c8f35a"}}},
@@ -107,7 +107,7 @@ const std::map<std::string, std::vector<Card>>& Hosts() {
        {{"/dev/dri/renderD128", "0000:03:00.0", 25753026560, "5c4b1e77d0a92f38"}}},
       {"nameless_card", {{"/dev/dri/renderD128", "0001:41:00.0", 68702699520, "00c1d2e3f4051627"}}},
   };
-  return hosts;
+  return kHosts;
 }
 
 void CheckCards(const DeviceList& found, const std::string& host) {
@@ -335,11 +335,11 @@ TEST_CASE("Tenstorrent: a tt-smi that finds nothing leaves it to the driver") {
 // Programs with the names of the makers' tools, first in the PATH.
 class ReplayedTools {
  public:
-  ReplayedTools() : path_(getenv("PATH")) {  // NOLINT(concurrency-mt-unsafe)
-    // NOLINTNEXTLINE(concurrency-mt-unsafe)
+  ReplayedTools() {
+    if (const char* path = getenv("PATH")) path_ = path;
     ::setenv("PATH", (dir_.path() + ":" + path_).c_str(), 1);
   }
-  ~ReplayedTools() { ::setenv("PATH", path_.c_str(), 1); }  // NOLINT(concurrency-mt-unsafe)
+  ~ReplayedTools() { ::setenv("PATH", path_.c_str(), 1); }
   ReplayedTools(const ReplayedTools&) = delete;
   ReplayedTools& operator=(const ReplayedTools&) = delete;
 

@@ -25,7 +25,7 @@ ByVendor IdsByVendor(const std::vector<Gpu>& gpus) {
   return ids;
 }
 
-void MapSame(DeviceSettings* settings, std::string path) {
+void MapSame(DeviceSettings* settings, const std::string& path) {
   settings->devices.push_back({path, path});
 }
 

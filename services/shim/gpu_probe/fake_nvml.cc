@@ -50,6 +50,7 @@ unsigned IndexOf(const void* device) { return static_cast<const Card*>(device)->
 }  // namespace
 
 extern "C" {
+// NOLINTBEGIN(readability-identifier-naming): the names are the library's
 
 int nvmlInit_v2() {
   while (::access(PathOf("hang").c_str(), F_OK) == 0) ::usleep(10'000);
@@ -174,4 +175,5 @@ int nvmlEventSetWait_v2(void*, EventData* event, unsigned timeout_ms) {
   return kSuccess;
 }
 
+// NOLINTEND(readability-identifier-naming)
 }  // extern "C"

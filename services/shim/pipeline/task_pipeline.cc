@@ -354,7 +354,7 @@ void TaskPipeline::EnterState(v1::TaskState state) {
 
 absl::Status TaskPipeline::Save() {
   status()->set_revision(record_.status().revision() + 1);
-  const absl::Status saved = context_.journal.Save(record_);
+  absl::Status saved = context_.journal.Save(record_);
   if (saved.ok()) context_.board.Publish(record_.status());
   return saved;
 }
