@@ -156,7 +156,7 @@ std::vector<FieldViolation> FieldViolations(const absl::Status& status) {
 
 std::string_view CodeName(absl::StatusCode code) {
   // absl returns "" for values outside the enum.
-  static const std::map<absl::StatusCode, std::string> names = [] {
+  static const std::map<absl::StatusCode, std::string> kNames = [] {
     std::map<absl::StatusCode, std::string> all;
     for (int value = 0; value <= 16; ++value) {
       const auto each = static_cast<absl::StatusCode>(value);
@@ -164,8 +164,8 @@ std::string_view CodeName(absl::StatusCode code) {
     }
     return all;
   }();
-  const auto found = names.find(code);
-  return found == names.end() ? std::string_view("UNKNOWN") : std::string_view(found->second);
+  const auto found = kNames.find(code);
+  return found == kNames.end() ? std::string_view("UNKNOWN") : std::string_view(found->second);
 }
 
 bool IsTransient(const absl::Status& status) {

@@ -18,8 +18,10 @@
 
 // The descriptors of dstack.config.v1 with their comments, which the generated code leaves out.
 extern "C" {
-extern const unsigned char dstack_config_descriptors[];  // NOLINT: an array of the linker
+// NOLINTBEGIN(readability-identifier-naming): the linker's
+extern const unsigned char dstack_config_descriptors[];
 extern const unsigned long dstack_config_descriptors_size;
+// NOLINTEND(readability-identifier-naming)
 }
 
 namespace dstack::config {

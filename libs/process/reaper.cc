@@ -28,8 +28,8 @@ bool Contains(const std::vector<pid_t>& pids, pid_t pid) {
 
 // As the kernel tells them, by thread; nothing where it does not.
 std::optional<std::vector<pid_t>> ToldChildren(pid_t pid) {
-  static const bool is_told = base::Exists("/proc/thread-self/children");
-  if (!is_told) return std::nullopt;
+  static const bool kIsTold = base::Exists("/proc/thread-self/children");
+  if (!kIsTold) return std::nullopt;
   std::vector<pid_t> children;
   std::error_code gone;
   const std::filesystem::path threads = fmt::format("/proc/{}/task", pid);

@@ -87,7 +87,7 @@ void TaskTable::Submit(const v1::TaskSpec& spec, Done done) {
         "spec",
         fmt::format("differs from the spec that task {} was accepted with", spec.task_id())));
   }
-  pipeline->Begin([this, task_id = spec.task_id(), done = std::move(done)](absl::Status status) {
+  pipeline->Begin([this, task_id = spec.task_id(), done = std::move(done)](const absl::Status& status) {
     if (!status.ok()) Forget(task_id);
     done(base::Annotate(status, "task {} could not be recorded", task_id));
   });

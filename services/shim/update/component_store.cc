@@ -179,7 +179,7 @@ absl::Status ComponentStore::Complete(v1::Component component, Incoming* incomin
   incoming->file.reset();
   const std::string digits = Digits(incoming->sha256);
   if (component == v1::COMPONENT_SSH) {
-    const absl::Status unpacked = UnpackSsh(path, digits);
+    absl::Status unpacked = UnpackSsh(path, digits);
     ::unlink(path.c_str());
     return unpacked;
   }
