@@ -47,7 +47,7 @@ std::string WithTimeouts(const std::string& conninfo) {
   return out;
 }
 
-Pool::Pool(PoolOptions options)
+Pool::Pool(const PoolOptions& options)
     : options_{WithTimeouts(options.conninfo), options.max_connections},
       canceller_([this] { CancelLate(); }) {}
 

@@ -27,7 +27,7 @@ struct PoolOptions {
 // the pool goes.
 class Pool {
  public:
-  explicit Pool(PoolOptions options);
+  explicit Pool(const PoolOptions& options);
   ~Pool();
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;

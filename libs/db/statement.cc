@@ -39,7 +39,7 @@ void NotifyAfterCommit(pqxx::transaction_base& tx, std::string channel, std::str
 std::string PreparedName(pqxx::transaction_base& tx, const std::string& sql) {
   auto& connection = static_cast<Connection&>(tx.conn());
   if (!connection.can_prepare()) return {};
-  const std::string name = fmt::format("s{:016x}", std::hash<std::string>()(sql));
+  std::string name = fmt::format("s{:016x}", std::hash<std::string>()(sql));
   // Does nothing when it is there already; sent to the server at the first use.
   connection.prepare(name, sql);
   return name;

@@ -235,7 +235,7 @@ void WaitContainer(const Client& client,
   client.CallAsync({.method = Method::kPost,
                     .path = ContainerPath(id, "/wait?condition=not-running"),
                     .timeout = std::nullopt},
-                   [callback = std::move(callback)](absl::StatusOr<HttpResponse> response) {
+                   [callback = std::move(callback)](const absl::StatusOr<HttpResponse>& response) {
                      callback(ParseWait(response));
                    });
 }
@@ -255,12 +255,12 @@ absl::Status KillContainer(const Client& client,
 absl::Status RemoveContainer(const Client& client,
                              const std::string& id,
                              const std::stop_token& stop) {
-  const absl::Status status = client
-                                  .Call({.method = Method::kDelete,
-                                         .path = ContainerPath(id, "?force=true&v=true"),
-                                         .timeout = kRemoveTimeout},
-                                        stop)
-                                  .status();
+  absl::Status status = client
+                            .Call({.method = Method::kDelete,
+                                   .path = ContainerPath(id, "?force=true&v=true"),
+                                   .timeout = kRemoveTimeout},
+                                  stop)
+                            .status();
   if (status.ok() || absl::IsNotFound(status)) return absl::OkStatus();
   if (base::Message(status).find("is already in progress") == std::string_view::npos) return status;
   return client

@@ -93,8 +93,8 @@ class Transfer::Parser final : public http::basic_parser<false> {
   bool is_too_large_ = false;
 };
 
-Transfer::Transfer(const Endpoint& endpoint, HttpRequest request)
-    : endpoint_(endpoint),
+Transfer::Transfer(Endpoint endpoint, HttpRequest request)
+    : endpoint_(std::move(endpoint)),
       request_(std::move(request)),
       head_(MakeHead()),
       parser_(std::make_unique<Parser>(request_)) {}

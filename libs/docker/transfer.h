@@ -20,7 +20,7 @@ class Transfer {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
 
-  Transfer(const Endpoint& endpoint, HttpRequest request);
+  Transfer(Endpoint endpoint, HttpRequest request);
   ~Transfer();
   Transfer(const Transfer&) = delete;
   Transfer& operator=(const Transfer&) = delete;

@@ -25,7 +25,8 @@ struct Keeper {
 
   Keeper() {
     stub.UnaryCall(
-        &context, "/none/None", grpc::StubOptions(), &request, &response, [](grpc::Status) {});
+        &context, "/none/None", grpc::StubOptions(), &request, &response, [](const grpc::Status&) {
+        });
   }
 };
 

@@ -51,7 +51,7 @@ absl::StatusOr<std::string> FindSshd() {
   for (const char* name : {"/usr/sbin/sshd", "/usr/local/sbin/sshd", "/sbin/sshd"}) {
     if (access(name, X_OK) == 0) return name;
   }
-  const auto found = process::FindProgram("sshd");
+  auto found = process::FindProgram("sshd");
   if (found.ok()) return found;
   return absl::NotFoundError("no sshd on this machine: install the package openssh-server");
 }
@@ -189,7 +189,7 @@ absl::Status PrivateSshd::Stop(bool cut) {
   kill(pid, SIGTERM);
   for (const pid_t session : sessions) kill(session, SIGKILL);
   if (child_.has_value()) {
-    const absl::Status ended = child_->WaitUntil(base::DeadlineIn(kStopTimeout)).status();
+    absl::Status ended = child_->WaitUntil(base::DeadlineIn(kStopTimeout)).status();
     child_.reset();
     return ended;
   }
