@@ -133,7 +133,7 @@ std::unique_ptr<LiveProgram> MiniCluster::StartCli(const std::vector<std::string
 }
 
 std::string MiniCluster::WriteFile(const std::string& name, const std::string& text) const {
-  const std::string path = home_.Path(name);
+  std::string path = home_.Path(name);
   REQUIRE(base::WriteFileAtomic(path, text, 0600).ok());
   return path;
 }

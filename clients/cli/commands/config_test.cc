@@ -36,7 +36,7 @@ class User {
     Terminal terminal(environment_,
                       {.in = nothing.get(), .out = screen.get(), .err = screen.get()});
     const ProjectStore store(dir_.Path("home/.dstack/config.yml"));
-    const absl::StatusOr<int> result =
+    absl::StatusOr<int> result =
         command({.environment = environment_, .store = store, .terminal = terminal}, options);
     screen_ = base::ReadFile(dir_.Path("screen"), 1 << 20).value_or("");
     return result;

@@ -35,7 +35,7 @@ absl::Status LogFollower::ReadStream(StreamEnd* end) {
     }
     if (response.is_end()) *end = StreamEnd::kComplete;
   }
-  const absl::Status status = connection_.FromCall(reader->Finish());
+  absl::Status status = connection_.FromCall(reader->Finish());
   if (!sink_status.ok()) return sink_status;
   // All is here once the end was seen; how the stream itself ended does not matter then.
   if (*end == StreamEnd::kComplete) return absl::OkStatus();

@@ -62,7 +62,7 @@ TEST_CASE("terminal escapes, line ends and broken bytes become visible") {
       {"\x1b[31mred", "\\x1b[31mred"},
       {"a\nb\tc\r", "a\\nb\\tc\\r"},
       {"\xC2\x9B", "\\x9b"},
-      {"\xE2\x80\xAE", "\\u202e"},
+      {"\xE2\x80\xAE", "\\u202e"},  // NOLINT(misc-misleading-bidirectional): what is tested
       {"\xFF", "\xEF\xBF\xBD"},
       {"cut \xE2\x80", "cut \xEF\xBF\xBD\xEF\xBF\xBD"},
       {std::string("\0", 1), "\\x00"},
