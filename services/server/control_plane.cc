@@ -153,8 +153,8 @@ struct Api {
 }  // namespace
 
 struct ControlPlane::Parts {
-  Parts(const Settings& settings_in, SecretBox box_in)
-      : settings(settings_in),
+  Parts(Settings settings_in, SecretBox box_in)
+      : settings(std::move(settings_in)),
         box(std::move(box_in)),
         pool({.conninfo = settings.conninfo, .max_connections = settings.database_connections}),
         stores({.pool = pool, .box = box, .clock = clock, .ids = ids}),

@@ -86,7 +86,7 @@ bool Connection::WaitUntilConnected(std::chrono::milliseconds timeout) const {
 }
 
 absl::Status Connection::FromCall(const grpc::Status& status) const {
-  const absl::Status mapped = rpc::FromGrpc(status);
+  absl::Status mapped = rpc::FromGrpc(status);
   // A server that answers gives a reason; without one the text is about the connection.
   if (!absl::IsUnavailable(mapped) || !base::Reason(mapped).empty()) return mapped;
   return absl::UnavailableError(
@@ -102,7 +102,7 @@ absl::Status Connection::CallWithRetry(const Attempt& attempt,
     grpc::ClientContext context;
     Authorise(context);
     rpc::SetTimeout(context, timeout);
-    const absl::Status status = FromCall(attempt(context));
+    absl::Status status = FromCall(attempt(context));
     if (!absl::IsUnavailable(status) || failures == std::size(kDelays)) return status;
     const milliseconds pause = kDelays[failures++];
     // One that is connected and fails gets the whole pause.

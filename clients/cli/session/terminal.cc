@@ -68,7 +68,7 @@ absl::Status Terminal::Write(std::string_view bytes, int stop_fd) {
     if (fds[1].revents != 0) return absl::CancelledError("stopped while writing");
     // A pipe that is writable takes this much without blocking.
     const std::string_view piece = bytes.substr(0, PIPE_BUF);
-    const absl::Status status = base::WriteAll(fds_.out, piece);
+    absl::Status status = base::WriteAll(fds_.out, piece);
     if (!status.ok()) return status;
     bytes.remove_prefix(piece.size());
   }

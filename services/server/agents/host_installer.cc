@@ -159,7 +159,7 @@ std::string AgentInstaller::StartScript(const InstallRequest& request,
                                         const AgentBundle::Files& files,
                                         const Probe& probe) const {
   std::vector<std::string> argv = {"exec"};
-  if (!request.env.empty()) argv.push_back("env");
+  if (!request.env.empty()) argv.emplace_back("env");
   for (const auto& [name, value] : request.env) argv.push_back(fmt::format("{}={}", name, value));
   const std::string bin = probe.directory + "/bin/";
   argv.insert(argv.end(),
@@ -173,7 +173,7 @@ std::string AgentInstaller::StartScript(const InstallRequest& request,
                 {"--ssh-bundle-dir", probe.directory + "/" + files.ssh->VersionedName()});
   if (!options_.base_image.empty()) argv.insert(argv.end(), {"--base-image", options_.base_image});
   // Also below systemd: the supervisor goes back from an upgrade that fails.
-  argv.push_back("--supervise");
+  argv.emplace_back("--supervise");
   return SettingsLine(request) + "\n" + ssh::QuoteCommand(argv) + "\n";
 }
 

@@ -32,7 +32,7 @@ const Job* FindJob(const RunAndJobs& run, std::uint32_t replica_num, std::uint32
 }
 
 template <typename Response>
-void AddPoints(std::vector<api::v1::UsagePoint> points, Response* response) {
+void AddPoints(std::vector<api::v1::UsagePoint>&& points, Response* response) {
   for (api::v1::UsagePoint& point : points) *response->add_points() = std::move(point);
 }
 

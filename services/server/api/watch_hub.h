@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -38,7 +39,7 @@ class WatchHub {
 
    private:
     friend class WatchHub;
-    Watch(WatchHub& hub, const RunId& run, std::uint64_t id) : hub_(hub), run_(run), id_(id) {}
+    Watch(WatchHub& hub, RunId run, std::uint64_t id) : hub_(hub), run_(std::move(run)), id_(id) {}
     WatchHub& hub_;
     const RunId run_;
     const std::uint64_t id_;

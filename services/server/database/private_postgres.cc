@@ -124,7 +124,7 @@ absl::Status PrivatePostgres::StartServer(base::MonotonicTime deadline) {
   // one refuses to start.
   for (;;) {
     ASSIGN_OR_RETURN(process::Subprocess server, cluster_.Start(Settings()));
-    const absl::Status status =
+    absl::Status status =
         cluster_.AwaitReady(deadline, [&] { return !server.Poll().has_value(); });
     if (status.ok()) {
       child_ = std::move(server);

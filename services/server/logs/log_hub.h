@@ -70,8 +70,8 @@ class LogHub {
 
    private:
     friend class LogHub;
-    Tap(LogHub& hub, const JobId& job, common::v1::LogSource source, std::uint64_t id)
-        : hub_(hub), job_(job), source_(source), id_(id) {}
+    Tap(LogHub& hub, JobId job, common::v1::LogSource source, std::uint64_t id)
+        : hub_(hub), job_(std::move(job)), source_(source), id_(id) {}
     LogHub& hub_;
     const JobId job_;
     const common::v1::LogSource source_;
