@@ -3,6 +3,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "libs/testing/fake_root.h"
 #include "services/shim/devices/amd_probe.h"
 #include "services/shim/devices/fake_tools.h"
 #include "services/shim/devices/gaudi_probe.h"
@@ -18,6 +19,7 @@ namespace dstack::shim {
 namespace {
 
 using common::v1::Gpu;
+using testing::FakeRoot;
 
 TEST_CASE("G15 the driver's version is trimmed and placeholders are empty") {
   CHECK(KnownText("  535.104.05\n") == "535.104.05");

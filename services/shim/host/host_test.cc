@@ -1,11 +1,8 @@
-#include <filesystem>
-
 #include <catch2/catch.hpp>
 
-#include "libs/base/file.h"
+#include "libs/testing/fake_root.h"
 #include "libs/testing/manual_clock.h"
 #include "libs/testing/manual_executor.h"
-#include "libs/testing/temp_dir.h"
 #include "services/shim/host/facts.h"
 #include "services/shim/host/metrics.h"
 #include "services/shim/host/metrics_log.h"
@@ -14,6 +11,8 @@
 
 namespace dstack::shim {
 namespace {
+
+using testing::FakeRoot;
 
 TEST_CASE("missing capabilities are named") {
   const std::string status = "Name:\tx\nCapBnd:\t000001fffeffffff\nSeccomp:\t0\n";
@@ -62,23 +61,6 @@ TEST_CASE("this host") {
   CHECK(metrics.memory_used_bytes() > 0);
   CHECK(metrics.disk_free_bytes() > 0);
 }
-
-// Files below a made-up root.
-class FakeRoot {
- public:
-  std::string path() const { return dir_.path(); }
-  void Write(const std::string& path, const std::string& text) const {
-    std::filesystem::create_directories(std::filesystem::path(dir_.path() + path).parent_path());
-    REQUIRE(base::WriteFileAtomic(dir_.path() + path, text).ok());
-  }
-  void Link(const std::string& path, const std::string& target) const {
-    std::filesystem::create_directories(std::filesystem::path(dir_.path() + path).parent_path());
-    std::filesystem::create_symlink(target, dir_.path() + path);
-  }
-
- private:
-  testing::TempDir dir_;
-};
 
 // As the kernel writes them on a host with version 2.
 void WriteVersion2(const FakeRoot& root) {

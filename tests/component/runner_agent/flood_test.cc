@@ -187,28 +187,42 @@ TEST_CASE("a reader of one byte a second that then is away for minutes finds eve
   ReadSlowlyThenNot(180, 180s);
 }
 
-// A small disk for the spools of this runner. Null: skipped.
-std::unique_ptr<testing::SmallDisk> PutSpoolOnSmallDisk(const RunnerProcess& runner) {
-  auto disk = testing::SmallDisk::Make(600'000);
-  if (disk != nullptr) {
-    REQUIRE(symlink(disk->path().c_str(), runner.Path("spool").c_str()) == 0);
+// A runner whose spools have a small disk of their own.
+struct SmallSpool {
+  // Null: skipped.
+  static std::unique_ptr<SmallSpool> Start() {
+    auto disk = testing::SmallDisk::Make(600'000);
+    if (disk == nullptr) return nullptr;
+    auto spool = std::make_unique<SmallSpool>();
+    spool->disk = std::move(disk);
+    REQUIRE(symlink(spool->disk->path().c_str(), spool->runner.Path("spool").c_str()) == 0);
+    spool->runner.Start();
+    return spool;
   }
-  return disk;
-}
+  std::unique_ptr<SessionClient> Connect() {
+    return std::make_unique<SessionClient>(runner.Target(), runner.token(), store);
+  }
+  // Part of a script: until Go().
+  std::string AwaitGo() const {
+    return "while ! test -e " + runner.Path("go") + "; do sleep 0.01; done; ";
+  }
+  void Go() const { REQUIRE(base::WriteFileAtomic(runner.Path("go"), "").ok()); }
+
+  std::unique_ptr<testing::SmallDisk> disk;
+  RunnerProcess runner;
+  ServerStore store;
+};
 
 TEST_CASE("a spool whose disk is full delays the command and loses nothing while somebody reads") {
-  RunnerProcess runner;
-  const auto disk = PutSpoolOnSmallDisk(runner);
-  if (disk == nullptr) return;
-  ServerStore store;
-  runner.Start();
-  SessionClient client(runner.Target(), runner.token(), store);
-  client.Submit(MakeShellJob(Endless("5000000")));
-  client.StartJob();
-  client.AwaitState(v1::JOB_STATE_FINISHED);
-  client.AwaitEndOfLogs();
-  CHECK(store.text[LOG_SOURCE_JOB].size() == 5'000'000);
-  CHECK(store.dropped_bytes == 0);
+  const auto f = SmallSpool::Start();
+  if (f == nullptr) return;
+  const auto client = f->Connect();
+  client->Submit(MakeShellJob(Endless("5000000")));
+  client->StartJob();
+  client->AwaitState(v1::JOB_STATE_FINISHED);
+  client->AwaitEndOfLogs();
+  CHECK(f->store.text[LOG_SOURCE_JOB].size() == 5'000'000);
+  CHECK(f->store.dropped_bytes == 0);
 }
 
 // Up to which record of the command's output the runner knows that the server has it.
@@ -221,51 +235,43 @@ std::uint64_t Acknowledged(const RunnerProcess& runner) {
 }
 
 TEST_CASE("a full disk gets the space of delivered records back from who read them last") {
-  RunnerProcess runner;
-  const auto disk = PutSpoolOnSmallDisk(runner);
-  if (disk == nullptr) return;
-  ServerStore store;
-  runner.Start();
-  SessionClient client(runner.Target(), runner.token(), store);
-  client.Submit(MakeShellJob(Endless("300000") + "; while ! test -e " + runner.Path("go") +
-                             "; do sleep 0.01; done; " + Endless("200000")));
-  client.StartJob();
+  const auto f = SmallSpool::Start();
+  if (f == nullptr) return;
+  const auto client = f->Connect();
+  client->Submit(MakeShellJob(Endless("300000") + "; " + f->AwaitGo() + Endless("200000")));
+  client->StartJob();
   testing::Await(20s, [&] {
-    return client.Bytes(LOG_SOURCE_JOB) == 300'000 &&
-           Acknowledged(runner) == client.Position(LOG_SOURCE_JOB);
+    return client->Bytes(LOG_SOURCE_JOB) == 300'000 &&
+           Acknowledged(f->runner) == client->Position(LOG_SOURCE_JOB);
   });
   // From here on the only space is that of records which the server has.
-  disk->Fill();
-  REQUIRE(base::WriteFileAtomic(runner.Path("go"), "").ok());
-  client.AwaitState(v1::JOB_STATE_FINISHED);
-  client.AwaitEndOfLogs();
-  CHECK(store.text[LOG_SOURCE_JOB].size() == 500'000);
-  CHECK(store.dropped_bytes == 0);
+  f->disk->Fill();
+  f->Go();
+  client->AwaitState(v1::JOB_STATE_FINISHED);
+  client->AwaitEndOfLogs();
+  CHECK(f->store.text[LOG_SOURCE_JOB].size() == 500'000);
+  CHECK(f->store.dropped_bytes == 0);
 }
 
 TEST_CASE("a spool whose disk stays full leaves a gap of the stated length") {
-  RunnerProcess runner;
-  const auto disk = PutSpoolOnSmallDisk(runner);
-  if (disk == nullptr) return;
-  ServerStore store;
-  runner.Start();
+  const auto f = SmallSpool::Start();
+  if (f == nullptr) return;
   {
-    SessionClient client(runner.Target(), runner.token(), store);
-    client.Submit(MakeShellJob("while ! test -e " + runner.Path("go") + "; do sleep 0.01; done; " +
-                               Endless("5000000")));
-    client.AwaitFilesNeeded();
-    client.StartJob();
-    client.AwaitState(v1::JOB_STATE_RUNNING);
+    const auto client = f->Connect();
+    client->Submit(MakeShellJob(f->AwaitGo() + Endless("5000000")));
+    client->AwaitFilesNeeded();
+    client->StartJob();
+    client->AwaitState(v1::JOB_STATE_RUNNING);
   }
-  REQUIRE(base::WriteFileAtomic(runner.Path("go"), "").ok());
+  f->Go();
   // Longer than the runner waits for space.
-  testing::Await(60s, [&] { return base::Exists(runner.Path("exit.pb")); });
-  SessionClient client(runner.Target(), runner.token(), store);
-  const v1::JobStatus status = client.AwaitState(v1::JOB_STATE_FINISHED);
+  testing::Await(60s, [&] { return base::Exists(f->runner.Path("exit.pb")); });
+  const auto client = f->Connect();
+  const v1::JobStatus status = client->AwaitState(v1::JOB_STATE_FINISHED);
   CHECK(status.exit_status() == 0);
-  client.AwaitEndOfLogs();
-  CHECK(store.dropped_bytes > 4'000'000);
-  CHECK(store.text[LOG_SOURCE_JOB].size() + store.dropped_bytes == 5'000'000);
+  client->AwaitEndOfLogs();
+  CHECK(f->store.dropped_bytes > 4'000'000);
+  CHECK(f->store.text[LOG_SOURCE_JOB].size() + f->store.dropped_bytes == 5'000'000);
 }
 
 TEST_CASE("records that were deleted after their acknowledgement are marked when asked for again") {
